@@ -1,0 +1,1 @@
+//! Per series, rows in arrival order.

@@ -1,0 +1,1 @@
+//! Block encodings: chooser and layout table.

@@ -1,0 +1,1 @@
+//! Levels, what each compaction is for, how work is paced in steps.

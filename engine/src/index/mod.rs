@@ -1,0 +1,1 @@
+//! What series exist and under which tags.

@@ -1,0 +1,1 @@
+//! Segmented checksummed append log, used by WAL, meta and hints.

@@ -1,0 +1,1 @@
+//! Every upper bound of the crate, each with its reason.

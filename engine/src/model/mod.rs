@@ -1,0 +1,19 @@
+//! The data model: what a point, series, field and batch are.
+//!
+//! A *point* is one line of line protocol: series key, timestamp, fields. Inside the engine a *row* is one
+//! timestamp's fields of one series. Names of measurements, tags and fields are bytes, not text: line
+//! protocol accepts any bytes.
+
+pub mod batch;
+pub mod column;
+pub mod field;
+pub mod id;
+pub mod series_key;
+pub mod time;
+
+pub use batch::{Batch, BatchBuilder, RowRef, ShapeRef};
+pub use column::{Bitmap, Column, ColumnData, StringColumn};
+pub use field::{FieldType, Value};
+pub use id::{DatabaseId, NodeId, RetentionPolicyId, ShardGroupId, ShardId};
+pub use series_key::SeriesKey;
+pub use time::{TIME_MAX, TIME_MIN, TimeRange, Window};

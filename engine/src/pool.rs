@@ -1,0 +1,1 @@
+//! Memory pools: reserve, give back, refuse.

@@ -1,0 +1,1 @@
+//! Measurement, tag key and tag value to sorted positions; set operations.

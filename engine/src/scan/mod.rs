@@ -1,0 +1,3 @@
+//! The read path inside one core, step by step.
+
+pub mod request;

@@ -1,0 +1,1 @@
+//! One shard: index, cache part and file set.

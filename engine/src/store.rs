@@ -1,0 +1,1 @@
+//! One core's shards and WAL: open, replay, dispatch, background steps, close.

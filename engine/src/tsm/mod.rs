@@ -1,0 +1,1 @@
+//! The TSM file format and its parts.

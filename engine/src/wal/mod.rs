@@ -1,0 +1,1 @@
+//! The core's WAL: what is durable when append returns.

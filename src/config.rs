@@ -1,0 +1,1 @@
+//! The configuration: InfluxDB-shaped TOML to one plain struct.

@@ -1,0 +1,1 @@
+//! The errors a client can see: HTTP status and InfluxDB's exact text, once.

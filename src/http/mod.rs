@@ -1,0 +1,1 @@
+//! Route table: method, path, handler, rights.

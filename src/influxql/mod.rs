@@ -1,0 +1,1 @@
+//! The language alone: tokens, syntax tree, parser, display.

@@ -1,0 +1,1 @@
+//! Listeners that end in the write path, one protocol each.

@@ -1,0 +1,1 @@
+//! Offline dump and verify of WAL, TSM and meta.

@@ -1,0 +1,27 @@
+//! The server. Joins `engine` and `net`; tasks, clocks, policies and texts live here.
+//!
+//! Modules in floor order, lowest first: a module imports lower floors only.
+
+pub mod config;
+pub mod error;
+pub mod influxql;
+pub mod line_protocol;
+
+pub mod runtime;
+
+pub mod cores;
+pub mod meta;
+
+pub mod stats;
+
+pub mod query;
+pub mod statement;
+pub mod write;
+
+pub mod http;
+pub mod input;
+pub mod inspect;
+pub mod service;
+pub mod shell;
+
+pub mod server;

@@ -1,0 +1,1 @@
+//! Line protocol: text to batches with an error per line; values to text.

@@ -1,0 +1,1 @@
+//! THE READ PATH in one screen.

@@ -1,0 +1,1 @@
+//! DOOR 3: spawn, sleep, now, random, mailboxes between cores.

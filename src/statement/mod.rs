@@ -1,0 +1,1 @@
+//! Statements that change something, dispatched by kind.

@@ -1,0 +1,1 @@
+//! Sums the cores' counters.

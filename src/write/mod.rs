@@ -1,0 +1,1 @@
+//! THE WRITE PATH in one screen.
