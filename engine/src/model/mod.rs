@@ -8,6 +8,7 @@ pub mod batch;
 pub mod column;
 pub mod field;
 pub mod id;
+pub mod kernel;
 pub mod series_key;
 pub mod time;
 

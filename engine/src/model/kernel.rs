@@ -1,0 +1,258 @@
+//! Folds over dense typed slices, shared by block statistics and scans so that both give the same bits.
+//!
+//! Rules, all of them visible in answers:
+//! * **Order of a float sum**: from the first value to the last, one addition at a time, starting at `-0.0` (the
+//!   neutral element of float addition). It is what InfluxDB gives for one series, bit for bit; a sum in lanes would be
+//!   faster and differ in the last digits. A block's sum is this kernel over the block's present values.
+//! * Integer sums wrap.
+//! * Least and greatest: the first row of those equal. A NaN never wins over a number.
+//!
+//! `present` is the rows' bitmap, or `None` when every row has a value; slots without a value may hold anything.
+
+use std::ops::Range;
+
+use super::column::Bitmap;
+
+/// Rows taken together by the lane kernels: two AVX2 registers of 64-bit values, enough to hide latency.
+const LANES: usize = 8;
+
+/// Present rows within `rows`.
+pub fn count_present(present: Option<&Bitmap>, rows: Range<usize>) -> usize {
+    match present {
+        None => rows.len(),
+        Some(bits) => words_of(bits, rows).map(|(_, word)| word.count_ones() as usize).sum(),
+    }
+}
+
+/// The first present row within `rows`.
+pub fn first_present(present: Option<&Bitmap>, rows: Range<usize>) -> Option<usize> {
+    match present {
+        None => (!rows.is_empty()).then_some(rows.start),
+        Some(bits) => words_of(bits, rows)
+            .find(|(_, word)| *word != 0)
+            .map(|(base, word)| base + word.trailing_zeros() as usize),
+    }
+}
+
+/// The last present row within `rows`.
+pub fn last_present(present: Option<&Bitmap>, rows: Range<usize>) -> Option<usize> {
+    match present {
+        None => rows.end.checked_sub(1).filter(|_| !rows.is_empty()),
+        Some(bits) => words_of(bits, rows)
+            .rev()
+            .find(|(_, word)| *word != 0)
+            .map(|(base, word)| base + 63 - word.leading_zeros() as usize),
+    }
+}
+
+/// Calls `each` with every present row within `rows`, ascending.
+#[inline]
+pub fn for_each_present(present: Option<&Bitmap>, rows: Range<usize>, mut each: impl FnMut(usize)) {
+    match present {
+        None => rows.for_each(each),
+        Some(bits) => {
+            for (base, mut word) in words_of(bits, rows) {
+                while word != 0 {
+                    each(base + word.trailing_zeros() as usize);
+                    word &= word - 1;
+                }
+            }
+        }
+    }
+}
+
+/// The bitmap's words that touch `rows`, masked to them, with the row of their lowest bit.
+fn words_of(bits: &Bitmap, rows: Range<usize>) -> impl DoubleEndedIterator<Item = (usize, u64)> + '_ {
+    let words = if rows.is_empty() { 0..0 } else { rows.start / 64..rows.end.div_ceil(64) };
+    words.map(move |at| {
+        let base = at * 64;
+        let mut word = bits.words[at];
+        if base < rows.start {
+            word &= !0 << (rows.start - base);
+        }
+        if base + 64 > rows.end {
+            word &= !0 >> (base + 64 - rows.end);
+        }
+        (base, word)
+    })
+}
+
+/// The sum of the present values within `rows` in row order; `None` without any.
+pub fn sum_floats(values: &[f64], present: Option<&Bitmap>, rows: Range<usize>) -> Option<f64> {
+    if count_present(present, rows.clone()) == 0 {
+        return None;
+    }
+    let mut sum = -0.0;
+    match present {
+        None => {
+            for value in &values[rows] {
+                sum += *value;
+            }
+        }
+        Some(_) => for_each_present(present, rows, |at| sum += values[at]),
+    }
+    Some(sum)
+}
+
+/// The wrapping sum of the present values within `rows`; `None` without any.
+pub fn sum_integers(values: &[i64], present: Option<&Bitmap>, rows: Range<usize>) -> Option<i64> {
+    if count_present(present, rows.clone()) == 0 {
+        return None;
+    }
+    let mut sum = 0i64;
+    match present {
+        None => {
+            for value in &values[rows] {
+                sum = sum.wrapping_add(*value);
+            }
+        }
+        Some(_) => for_each_present(present, rows, |at| sum = sum.wrapping_add(values[at])),
+    }
+    Some(sum)
+}
+
+/// The wrapping sum of the present values within `rows`; `None` without any.
+pub fn sum_unsigned(values: &[u64], present: Option<&Bitmap>, rows: Range<usize>) -> Option<u64> {
+    if count_present(present, rows.clone()) == 0 {
+        return None;
+    }
+    let mut sum = 0u64;
+    match present {
+        None => {
+            for value in &values[rows] {
+                sum = sum.wrapping_add(*value);
+            }
+        }
+        Some(_) => for_each_present(present, rows, |at| sum = sum.wrapping_add(values[at])),
+    }
+    Some(sum)
+}
+
+/// The row of the least present value within `rows`, the first of those equal.
+#[inline]
+pub fn least<T: Copy + PartialOrd>(values: &[T], present: Option<&Bitmap>, rows: Range<usize>) -> Option<usize> {
+    extreme(values, present, rows, |a, b| a < b)
+}
+
+/// The row of the greatest present value within `rows`, the first of those equal.
+#[inline]
+pub fn greatest<T: Copy + PartialOrd>(
+    values: &[T],
+    present: Option<&Bitmap>,
+    rows: Range<usize>,
+) -> Option<usize> {
+    extreme(values, present, rows, |a, b| a > b)
+}
+
+/// Two passes over dense rows, both of which vectorise: the best value in lanes, then where it first stands.
+#[inline]
+fn extreme<T: Copy + PartialOrd>(
+    values: &[T],
+    present: Option<&Bitmap>,
+    rows: Range<usize>,
+    better: impl Fn(T, T) -> bool,
+) -> Option<usize> {
+    if present.is_some() {
+        let mut best: Option<usize> = None;
+        for_each_present(present, rows, |at| match best {
+            Some(held) if !replaces(values[at], values[held], &better) => {}
+            _ => best = Some(at),
+        });
+        return best;
+    }
+    let slice = &values[rows.clone()];
+    let (first, rest) = slice.split_first()?;
+    let mut best = *first;
+    let chunks = rest.chunks_exact(LANES);
+    let tail = chunks.remainder();
+    let mut lanes = [best; LANES];
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = if better(*value, *lane) { *value } else { *lane };
+        }
+    }
+    for value in lanes.iter().chain(tail) {
+        best = if better(*value, best) { *value } else { best };
+    }
+    if let Some(at) = slice.iter().position(|value| *value == best) {
+        return Some(rows.start + at);
+    }
+    // The first value is a NaN, which nothing beat: look again, letting any number win.
+    let mut held = 0;
+    for at in 1..slice.len() {
+        if replaces(slice[at], slice[held], &better) {
+            held = at;
+        }
+    }
+    Some(rows.start + held)
+}
+
+/// Whether `new` takes the place of `held`: it is better, or `held` is a NaN and it is not.
+#[inline]
+#[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
+fn replaces<T: Copy + PartialOrd>(new: T, held: T, better: &impl Fn(T, T) -> bool) -> bool {
+    better(new, held) || (held != held && new == new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_float_sum_goes_from_left_to_right_and_keeps_the_sign_of_zero() {
+        let values = [0.1, 0.2, 0.3, 1e16, -1e16];
+        let mut want = 0.1;
+        for value in &values[1..] {
+            want += value;
+        }
+        assert_eq!(sum_floats(&values, None, 0..5), Some(want));
+        assert!(sum_floats(&[-0.0], None, 0..1).expect("one value").is_sign_negative());
+        assert_eq!(sum_floats(&values, None, 2..2), None);
+        assert_eq!(sum_floats(&values, Some(&Bitmap::filled(5, false)), 0..5), None);
+    }
+
+    #[test]
+    fn integer_sums_wrap() {
+        assert_eq!(sum_integers(&[i64::MAX, 1], None, 0..2), Some(i64::MIN));
+        assert_eq!(sum_unsigned(&[u64::MAX, 2], None, 0..2), Some(1));
+    }
+
+    #[test]
+    fn a_nan_never_wins_over_a_number() {
+        assert_eq!(least(&[f64::NAN, 3.0, 2.0, 2.0], None, 0..4), Some(2));
+        assert_eq!(greatest(&[f64::NAN, 3.0, f64::NAN], Some(&Bitmap::filled(3, true)), 0..3), Some(1));
+        assert_eq!(least(&[f64::NAN], None, 0..1), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn kernels_equal_plain_loops(
+            rows in prop::collection::vec((-4i64..4, any::<bool>()), 0..300),
+            dense: bool,
+            bounds in (0usize..300, 0usize..300),
+        ) {
+            let values: Vec<i64> = rows.iter().map(|row| row.0).collect();
+            let mut bits = Bitmap::default();
+            rows.iter().for_each(|row| bits.push(row.1));
+            let end = bounds.1.min(rows.len());
+            let range = bounds.0.min(end)..end;
+            let present = (!dense).then_some(&bits);
+            let there: Vec<usize> = range.clone().filter(|at| dense || rows[*at].1).collect();
+            prop_assert_eq!(count_present(present, range.clone()), there.len());
+            prop_assert_eq!(first_present(present, range.clone()), there.first().copied());
+            prop_assert_eq!(last_present(present, range.clone()), there.last().copied());
+            let sum = (!there.is_empty()).then(|| there.iter().map(|at| values[*at]).sum::<i64>());
+            prop_assert_eq!(sum_integers(&values, present, range.clone()), sum);
+            let least_at = there.iter().copied().min_by_key(|at| (values[*at], *at));
+            prop_assert_eq!(least(&values, present, range.clone()), least_at);
+            let greatest_at = there.iter().copied().max_by_key(|at| (values[*at], usize::MAX - *at));
+            prop_assert_eq!(greatest(&values, present, range.clone()), greatest_at);
+            let floats: Vec<f64> = values.iter().map(|value| *value as f64 / 3.0).collect();
+            prop_assert_eq!(least(&floats, present, range.clone()), least_at);
+            let mut float_sum = None;
+            there.iter().for_each(|at| float_sum = Some(float_sum.map_or(floats[*at], |sum: f64| sum + floats[*at])));
+            prop_assert_eq!(sum_floats(&floats, present, range), float_sum);
+        }
+    }
+}
