@@ -130,7 +130,11 @@ pub fn sum_unsigned(values: &[u64], present: Option<&Bitmap>, rows: Range<usize>
 
 /// The row of the least present value within `rows`, the first of those equal.
 #[inline]
-pub fn least<T: Copy + PartialOrd>(values: &[T], present: Option<&Bitmap>, rows: Range<usize>) -> Option<usize> {
+pub fn least<T: Copy + PartialOrd>(
+    values: &[T],
+    present: Option<&Bitmap>,
+    rows: Range<usize>,
+) -> Option<usize> {
     extreme(values, present, rows, |a, b| a < b)
 }
 
