@@ -88,8 +88,8 @@ pub struct ScanGroup {
     pub values: Vec<Vec<u8>>,
 }
 
-/// A piece of an answer. Groups come in ascending order of their values; a group's chunks follow each other, its rows
-/// in time order (descending if asked so). About a thousand rows a chunk.
+/// A piece of an answer. Groups come in ascending order of their values (descending if asked so); a group's chunks
+/// follow each other, its rows in time order (descending if asked so). About a thousand rows a chunk.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ScanChunk {
     Rows {

@@ -1,0 +1,1 @@
+//! Joins what the cores answer.

@@ -1,0 +1,1 @@
+//! Data in memory behind `DataSource`, for tests.
