@@ -41,8 +41,12 @@ impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Statement(text) => f.write_str(text),
-            Self::SeriesMax { wanted, max } => write!(f, "max-select-series limit exceeded: ({wanted}/{max})"),
-            Self::BucketsMax { wanted, max } => write!(f, "max-select-buckets limit exceeded: ({wanted}/{max})"),
+            Self::SeriesMax { wanted, max } => {
+                write!(f, "max-select-series limit exceeded: ({wanted}/{max})")
+            }
+            Self::BucketsMax { wanted, max } => {
+                write!(f, "max-select-buckets limit exceeded: ({wanted}/{max})")
+            }
             // The missing letter is part of the text clients know.
             Self::PointsMax { wanted, max } => write!(f, "max-select-point limit exceeed: ({wanted}/{max})"),
             Self::Memory { wanted, max } => write!(
