@@ -1,1 +1,59 @@
-//! DOOR 2: streams and listeners.
+//! DOOR 2: the network.
+//!
+//! A [`Stream`] is an ordered pipe of bytes to a peer; a [`Listener`] hands out what was accepted before a byte of it
+//! was read, so that another core may take it. [`uring`] is the real side, `sim` the seeded one.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use futures_lite::{AsyncRead, AsyncWrite};
+
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod tls;
+pub mod uring;
+
+/// A connection of one core. Dropping it closes it.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    fn peer(&self) -> Peer;
+}
+
+/// Any stream: one indirect call beside a system call is nothing.
+pub type BoxStream = Box<dyn Stream>;
+
+impl Stream for BoxStream {
+    fn peer(&self) -> Peer {
+        (**self).peer()
+    }
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    Tcp(SocketAddr),
+    Unix,
+    /// A simulated peer by its number.
+    Simulated(u64),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{}", address.ip()),
+            Self::Unix => f.write_str("@"),
+            Self::Simulated(number) => write!(f, "peer-{number}"),
+        }
+    }
+}
+
+/// Accepts connections.
+pub trait Listener: 'static {
+    /// What an accepted connection is before it belongs to a core.
+    type Accepted;
+
+    async fn accept(&self) -> io::Result<Self::Accepted>;
+
+    /// Makes the stream on the core that is going to use it.
+    fn open(&self, accepted: Self::Accepted) -> io::Result<BoxStream>;
+}
