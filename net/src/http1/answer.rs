@@ -79,15 +79,15 @@ impl Answer {
         let kind = match self.kind {
             Kind::Whole(None) => Kind::Whole(None),
             Kind::Whole(Some(bytes)) if bytes.len() <= GZIP_STEP_BYTES => {
-                let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4 + 64), Compression::fast());
+                let mut encoder =
+                    GzEncoder::new(Vec::with_capacity(bytes.len() / 4 + 64), Compression::fast());
                 let compressed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
                 Kind::Whole(Some(compressed.expect("writing to memory cannot fail").into()))
             }
             Kind::Whole(Some(bytes)) => {
                 let pieces = (0..bytes.len()).step_by(GZIP_STEP_BYTES);
-                let pieces: Vec<_> = pieces
-                    .map(|at| Ok(bytes.slice(at..(at + GZIP_STEP_BYTES).min(bytes.len()))))
-                    .collect();
+                let pieces: Vec<_> =
+                    pieces.map(|at| Ok(bytes.slice(at..(at + GZIP_STEP_BYTES).min(bytes.len())))).collect();
                 Kind::Chunks(Box::pin(Gzip::new(Box::pin(futures_lite::stream::iter(pieces)), false)))
             }
             Kind::Chunks(chunks) => Kind::Chunks(Box::pin(Gzip::new(chunks, true))),

@@ -93,7 +93,12 @@ impl RequestBody {
     }
 
     /// Reads the body to its end. `reservation` is what was reserved for it so far.
-    pub async fn collect(mut self, encoding: Encoding, bytes_max: u64, reservation: Reservation) -> Result<Body> {
+    pub async fn collect(
+        mut self,
+        encoding: Encoding,
+        bytes_max: u64,
+        reservation: Reservation,
+    ) -> Result<Body> {
         let mut buffer = Buffer::new(bytes_max, reservation);
         self.connection.is_reading_body.set(true);
         let read = match encoding {

@@ -56,7 +56,11 @@ impl<S: Stream> HyperIo<S> {
 }
 
 impl<S: Stream> hyper::rt::Write for HyperIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
         self.noted(written)
     }

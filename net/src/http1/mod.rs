@@ -230,7 +230,9 @@ impl Connection {
 
     /// The phase in which the peer was silent for too long.
     fn expired(&self, now_ms: u64) -> Option<&'static str> {
-        let silent = |since_ms: u64, most: std::time::Duration| now_ms.saturating_sub(since_ms) > most.as_millis() as u64;
+        let silent = |since_ms: u64, most: std::time::Duration| {
+            now_ms.saturating_sub(since_ms) > most.as_millis() as u64
+        };
         if self.is_write_blocked.get() && silent(self.last_write_ms.get(), limits::WRITE_SILENCE_TIMEOUT) {
             return Some("the peer does not take the answer");
         }

@@ -178,7 +178,11 @@ impl Stream for SocketStream {
 }
 
 impl AsyncRead for SocketStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
