@@ -1,3 +1,7 @@
 //! The read path inside one core, step by step.
 
+pub mod partial;
 pub mod request;
+pub mod window;
+
+pub use partial::merge_partials;

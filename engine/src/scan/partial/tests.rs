@@ -1,0 +1,130 @@
+use super::*;
+use proptest::prelude::*;
+
+const KINDS: [PartialKind; 6] = [
+    PartialKind::Count,
+    PartialKind::Sum,
+    PartialKind::Min,
+    PartialKind::Max,
+    PartialKind::First,
+    PartialKind::Last,
+];
+
+fn calls() -> Vec<PartialCall> {
+    KINDS.iter().map(|kind| PartialCall { column: 0, kind: *kind }).collect()
+}
+
+fn column(field_type: FieldType, values: &[Option<Value>]) -> Column {
+    let mut column = Column::empty(field_type);
+    values.iter().for_each(|value| column.push(value.as_ref()));
+    column
+}
+
+/// Times and values of one series.
+type Rows = Vec<(i64, Option<i64>)>;
+
+/// What the table must say of one window, by plain loops over all rows of all series.
+fn naive(series: &[Rows], window: Window, start: i64) -> Vec<Option<(i64, Value)>> {
+    let mut there: Vec<(i64, i64)> = series
+        .iter()
+        .flatten()
+        .filter(|(time, _)| window.start_of(*time) == start)
+        .filter_map(|(time, value)| Some((*time, (*value)?)))
+        .collect();
+    there.sort();
+    if there.is_empty() {
+        return vec![None; 6];
+    }
+    let least = there.iter().min_by_key(|(time, value)| (*value, *time));
+    let greatest = there.iter().max_by_key(|(time, value)| (*value, -*time));
+    let first = there.iter().min_by_key(|(time, value)| (*time, -*value));
+    let last = there.iter().max_by_key(|(time, value)| (*time, *value));
+    let sum: i64 = there.iter().map(|(_, value)| *value).sum();
+    let mut want = vec![Some((0, Value::Integer(there.len() as i64))), Some((0, Value::Integer(sum)))];
+    want.extend(
+        [least, greatest, first, last].map(|row| row.map(|(time, value)| (*time, Value::Integer(*value)))),
+    );
+    want
+}
+
+fn check(series: &[Rows], window: Window, windows: &[i64], partials: &[PartialColumn]) {
+    let mut starts: Vec<i64> = series
+        .iter()
+        .flatten()
+        .filter(|row| row.1.is_some())
+        .map(|(time, _)| window.start_of(*time))
+        .collect();
+    starts.sort();
+    starts.dedup();
+    assert_eq!(windows, starts);
+    for (at, start) in starts.iter().enumerate() {
+        let got: Vec<Option<(i64, Value)>> = partials
+            .iter()
+            .map(|partial| Some((partial.times.get(at).copied().unwrap_or(0), partial.values.get(at)?)))
+            .collect();
+        assert_eq!(got, naive(series, window, *start));
+    }
+}
+
+fn table_of(series: &[Rows], window: Window) -> PartialTable {
+    let mut table = PartialTable::new(Some(window), 0, &calls(), &[FieldType::Integer]);
+    for rows in series {
+        let times: Vec<i64> = rows.iter().map(|row| row.0).collect();
+        let values: Vec<_> = rows.iter().map(|row| row.1.map(Value::Integer)).collect();
+        table.fold_rows(&times, &[column(FieldType::Integer, &values)]);
+    }
+    table
+}
+
+fn rows_strategy() -> impl Strategy<Value = Rows> {
+    prop::collection::btree_map(-50i64..50, prop::option::of(-3i64..3), 0..40)
+        .prop_map(|rows| rows.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn folding_and_merging_equal_plain_loops(
+        series in prop::collection::vec(rows_strategy(), 0..6),
+        every in 1i64..40,
+        cut in 0usize..6,
+    ) {
+        let window = Window { every, offset: 3 };
+        let (windows, partials) = table_of(&series, window).finish(false);
+        check(&series, window, &windows, &partials);
+
+        let (left, right) = series.split_at(cut.min(series.len()));
+        let (left, right) = (table_of(left, window).finish(false), table_of(right, window).finish(true));
+        let parts: [(&[i64], &[PartialColumn]); 2] = [(&left.0, &left.1), (&right.0, &right.1)];
+        let (windows, partials) = merge_partials(&KINDS, false, &parts);
+        check(&series, window, &windows, &partials);
+    }
+}
+
+#[test]
+fn a_float_sum_of_negative_zero_keeps_its_sign() {
+    let mut table = PartialTable::new(None, 0, &calls()[1..2], &[FieldType::Float]);
+    table.fold_rows(&[1], &[column(FieldType::Float, &[Some(Value::Float(-0.0))])]);
+    let (_, partials) = table.finish(false);
+    assert!(matches!(partials[0].values.get(0), Some(Value::Float(sum)) if sum.is_sign_negative()));
+}
+
+#[test]
+fn strings_have_everything_but_a_sum() {
+    let text = |text: &str| Some(Value::String(text.as_bytes().to_vec()));
+    let mut table = PartialTable::new(None, 9, &calls(), &[FieldType::String]);
+    table.fold_rows(&[1, 2, 3], &[column(FieldType::String, &[text("b"), None, text("a")])]);
+    table.fold_rows(&[1, 3], &[column(FieldType::String, &[text("a"), text("c")])]);
+    let (windows, partials) = table.finish(false);
+    assert_eq!(windows, vec![9]);
+    let got: Vec<_> = partials.iter().map(|partial| partial.values.get(0)).collect();
+    assert_eq!(got, vec![Some(Value::Integer(4)), None, text("a"), text("c"), text("b"), text("c")]);
+}
+
+#[test]
+fn windows_without_any_value_are_left_out_and_order_can_be_reversed() {
+    let window = Some(Window { every: 10, offset: 0 });
+    let mut table = PartialTable::new(window, 0, &calls(), &[FieldType::Integer]);
+    let values = [Some(Value::Integer(1)), None, Some(Value::Integer(2))];
+    table.fold_rows(&[5, 15, 25], &[column(FieldType::Integer, &values)]);
+    assert_eq!(table.finish(true).0, vec![20, 0]);
+}
