@@ -1,1 +1,947 @@
+//! The simulated disk: in memory, driven by a seed, the same on every run and under every executor.
+//!
+//! It is meaner than most disks, within the promises of [`super`]:
+//! 1. Bytes written without a sync live in a volatile cache. A power cut ([`SimDisk::crash`]) keeps any subset of
+//!    their 4 KiB blocks, a block torn at 512 B, and any length between the durable and the last one.
+//! 2. Changes of a folder without `sync_dir` are kept up to a random one, folder by folder; a rename is atomic.
+//! 3. After a failed sync the unsynced bytes are still read back, yet never become durable: what Linux does.
+//! 4. A write whose future has not answered may be there, in part, or not at all.
+//!
+//! Faults: flipped bits, cut files, no room, EIO at the n-th write, sync or read, slowness, a pause, and a stop at the
+//! n-th change, so that a test can cut the power at every one of them.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use super::{AlignedBuffer, BLOCK_BYTES, DirEntry, Disk, DiskFile, OpenMode};
+use crate::error::{Error, Result};
+
+/// Unit of a torn block.
+const SECTOR_BYTES: usize = 512;
+
+/// How a simulated disk behaves from its first moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SimOptions {
+    pub seed: u64,
+    /// An operation answers after up to this many polls, as the seed decides; 0 answers at once.
+    pub polls_max: u32,
+    /// Room of the disk; none is endless.
+    pub capacity_bytes: Option<u64>,
+}
+
+/// What an operation on a stopped disk does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Answers EIO.
+    Fails,
+    /// Never answers.
+    Hangs,
+}
+
+/// A clone is another handle of the same disk.
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Rc<RefCell<State>>,
+}
+
+/// An open file of a [`SimDisk`].
+pub struct SimFile {
+    disk: SimDisk,
+    path: String,
+    node: Rc<RefCell<Node>>,
+    mode: OpenMode,
+}
+
+#[derive(Default)]
+struct Node {
+    /// What reads see.
+    bytes: Vec<u8>,
+    /// What a power cut leaves for sure.
+    durable: Vec<u8>,
+    /// Blocks that differ and may still become durable.
+    dirty: BTreeSet<usize>,
+    /// The length differs and may still become durable.
+    length_is_dirty: bool,
+}
+
+#[derive(Clone)]
+enum Entry {
+    Dir,
+    File(Rc<RefCell<Node>>),
+}
+
+/// One atomic change of names: each path gets the entry, or loses it.
+type NameChange = Vec<(String, Option<Entry>)>;
+
+struct State {
+    options: SimOptions,
+    random: Random,
+    names: BTreeMap<String, Entry>,
+    durable_names: BTreeMap<String, Entry>,
+    /// Changes of names no `sync_dir` has made durable, oldest first.
+    pending_names: Vec<NameChange>,
+    /// Writes, syncs and changes of names so far.
+    changes: u64,
+    writes: u64,
+    syncs: u64,
+    reads: u64,
+    stop_at_change: Option<(u64, Stopped)>,
+    stopped: Option<Stopped>,
+    fail_write_at: Option<u64>,
+    fail_sync_at: Option<u64>,
+    fail_read_at: Option<u64>,
+    is_paused: bool,
+    wakers: Vec<Waker>,
+}
+
+/// What the fault plan says about one operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Proceeds,
+    Fails,
+    /// The operation may take effect, but the disk stops before it answers.
+    IsTheLast,
+}
+
+impl SimDisk {
+    /// An empty disk that answers at once.
+    pub fn new(seed: u64) -> Self {
+        Self::with_options(SimOptions { seed, ..SimOptions::default() })
+    }
+
+    pub fn with_options(options: SimOptions) -> Self {
+        Self::from_names(options, BTreeMap::new())
+    }
+
+    fn from_names(options: SimOptions, names: BTreeMap<String, Entry>) -> Self {
+        let state = State {
+            options,
+            random: Random(options.seed),
+            durable_names: names.clone(),
+            names,
+            pending_names: Vec::new(),
+            changes: 0,
+            writes: 0,
+            syncs: 0,
+            reads: 0,
+            stop_at_change: None,
+            stopped: None,
+            fail_write_at: None,
+            fail_sync_at: None,
+            fail_read_at: None,
+            is_paused: false,
+            wakers: Vec::new(),
+        };
+        Self { state: Rc::new(RefCell::new(state)) }
+    }
+
+    /// Writes, syncs, creations, renames, removals and truncations so far.
+    pub fn changes(&self) -> u64 {
+        self.state.borrow().changes
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.state.borrow().writes
+    }
+
+    /// Syncs of files and folders so far.
+    pub fn syncs(&self) -> u64 {
+        self.state.borrow().syncs
+    }
+
+    pub fn reads(&self) -> u64 {
+        self.state.borrow().reads
+    }
+
+    /// Stops the disk at change number `change` (counted as in [`SimDisk::changes`], the first is 0). That change may
+    /// take effect in part, but is not answered.
+    pub fn stop_at_change(&self, change: u64, stopped: Stopped) {
+        self.state.borrow_mut().stop_at_change = Some((change, stopped));
+    }
+
+    /// Answers once the disk has stopped: raced against work on a disk that hangs.
+    pub async fn stopped(&self) {
+        self.wait_while(|state| state.stopped.is_none()).await;
+    }
+
+    /// The write that is `after` writes away (0 is the next) fails with EIO.
+    pub fn fail_write(&self, after: u64) {
+        let mut state = self.state.borrow_mut();
+        state.fail_write_at = Some(state.writes + after);
+    }
+
+    /// The sync, of a file or a folder, that is `after` syncs away (0 is the next) fails with EIO.
+    pub fn fail_sync(&self, after: u64) {
+        let mut state = self.state.borrow_mut();
+        state.fail_sync_at = Some(state.syncs + after);
+    }
+
+    /// The read that is `after` reads away (0 is the next) fails with EIO.
+    pub fn fail_read(&self, after: u64) {
+        let mut state = self.state.borrow_mut();
+        state.fail_read_at = Some(state.reads + after);
+    }
+
+    /// Operations answer after up to `polls_max` polls from now on.
+    pub fn slow(&self, polls_max: u32) {
+        self.state.borrow_mut().options.polls_max = polls_max;
+    }
+
+    /// No operation answers until [`SimDisk::resume`].
+    pub fn pause(&self) {
+        self.state.borrow_mut().is_paused = true;
+    }
+
+    pub fn resume(&self) {
+        let mut state = self.state.borrow_mut();
+        state.is_paused = false;
+        state.wake();
+    }
+
+    /// None is endless.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.borrow_mut().options.capacity_bytes = bytes;
+    }
+
+    /// Bytes taken by the files that have a name.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.borrow().used_bytes()
+    }
+
+    /// The disk as after a power cut now. This one answers nothing any more.
+    pub fn crash(&self) -> SimDisk {
+        let seed = self.state.borrow_mut().random.next();
+        self.crash_with_seed(seed)
+    }
+
+    /// As [`SimDisk::crash`], with the subset of unsynced changes that `seed` picks: one state, many images.
+    pub fn crash_with_seed(&self, seed: u64) -> SimDisk {
+        let mut state = self.state.borrow_mut();
+        if state.stopped.is_none() {
+            state.stopped = Some(Stopped::Fails);
+            state.wake();
+        }
+        let mut random = Random(seed);
+        let names = state.names_after_crash(&mut random);
+        let options = SimOptions { seed: random.next(), ..state.options };
+        Self::from_names(options, names)
+    }
+
+    /// Every file with its bytes as reads see them.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let state = self.state.borrow();
+        let mut files = Vec::new();
+        for (path, entry) in &state.names {
+            if let Entry::File(node) = entry {
+                files.push((path.clone(), node.borrow().bytes.clone()));
+            }
+        }
+        files
+    }
+
+    /// Replaces a file's bytes, durably and without counting as a change; creates it when missing.
+    pub fn put_file(&self, path: &str, bytes: Vec<u8>) {
+        let path = normal(path);
+        let node = Node { durable: bytes.clone(), bytes, ..Node::default() };
+        let entry = Entry::File(Rc::new(RefCell::new(node)));
+        let mut state = self.state.borrow_mut();
+        let mut parent = parent_of(&path);
+        while !parent.is_empty() {
+            state.names.insert(parent.to_owned(), Entry::Dir);
+            state.durable_names.insert(parent.to_owned(), Entry::Dir);
+            parent = parent_of(parent);
+        }
+        state.names.insert(path.clone(), entry.clone());
+        state.durable_names.insert(path, entry);
+    }
+
+    /// Flips bits of a byte at rest.
+    pub fn flip(&self, path: &str, offset: usize, mask: u8) {
+        self.damage(path, |node| {
+            for bytes in [&mut node.bytes, &mut node.durable] {
+                if let Some(byte) = bytes.get_mut(offset) {
+                    *byte ^= mask;
+                }
+            }
+        });
+    }
+
+    /// Cuts a file at rest.
+    pub fn cut(&self, path: &str, length: usize) {
+        self.damage(path, |node| {
+            node.bytes.truncate(length);
+            node.durable.truncate(length);
+            node.dirty.retain(|&block| block * BLOCK_BYTES < length);
+        });
+    }
+
+    fn damage(&self, path: &str, change: impl FnOnce(&mut Node)) {
+        let state = self.state.borrow();
+        match state.names.get(&normal(path)) {
+            Some(Entry::File(node)) => change(&mut node.borrow_mut()),
+            _ => panic!("BUG: the test damages {path}, which is no file"),
+        }
+    }
+
+    async fn wait_while(&self, condition: impl Fn(&State) -> bool) {
+        poll_fn(|context| {
+            let mut state = self.state.borrow_mut();
+            if !condition(&state) {
+                return Poll::Ready(());
+            }
+            state.wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The time an operation takes: polls as the seed decides, and the pause.
+    async fn delay(&self) {
+        let mut polls = {
+            let mut state = self.state.borrow_mut();
+            match state.options.polls_max {
+                0 => 0,
+                max => state.random.below(u64::from(max) + 1),
+            }
+        };
+        poll_fn(|context| {
+            if polls == 0 {
+                return Poll::Ready(());
+            }
+            polls -= 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.wait_while(|state| state.is_paused && state.stopped.is_none()).await;
+    }
+
+    /// The answer of a disk that has stopped; `Ok` while it runs.
+    async fn while_running(&self, operation: &'static str, path: &str) -> Result<()> {
+        let stopped = self.state.borrow().stopped;
+        match stopped {
+            None => Ok(()),
+            Some(Stopped::Fails) => Err(io_error(operation, path, libc::EIO)),
+            Some(Stopped::Hangs) => std::future::pending().await,
+        }
+    }
+
+    /// Waits, then answers for an operation that took effect, unless the disk stopped meanwhile.
+    async fn answer(&self, verdict: Verdict, operation: &'static str, path: &str) -> Result<()> {
+        if verdict == Verdict::IsTheLast {
+            self.state.borrow_mut().stop();
+        } else {
+            self.delay().await;
+        }
+        self.while_running(operation, path).await?;
+        match verdict {
+            Verdict::Fails => Err(io_error(operation, path, libc::EIO)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn change_names(&self, operation: &'static str, path: &str, change: NameChange) -> Result<()> {
+        self.while_running(operation, path).await?;
+        let verdict = {
+            let mut state = self.state.borrow_mut();
+            let verdict = state.count_change();
+            apply_names(&mut state.names, &change);
+            state.pending_names.push(change);
+            verdict
+        };
+        self.answer(verdict, operation, path).await
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+
+    async fn open(&self, path: &str, mode: OpenMode) -> Result<SimFile> {
+        let path = normal(path);
+        self.while_running("open", &path).await?;
+        let found = self.state.borrow().names.get(&path).cloned();
+        let node = match found {
+            Some(Entry::File(node)) => {
+                self.delay().await;
+                node
+            }
+            Some(Entry::Dir) => return Err(io_error("open", &path, libc::EISDIR)),
+            None if mode == OpenMode::Read => return Err(io_error("open", &path, libc::ENOENT)),
+            None => {
+                if !self.state.borrow().is_dir(parent_of(&path)) {
+                    return Err(io_error("open", &path, libc::ENOENT));
+                }
+                let node = Rc::new(RefCell::new(Node::default()));
+                let change = vec![(path.clone(), Some(Entry::File(node.clone())))];
+                self.change_names("open", &path, change).await?;
+                node
+            }
+        };
+        Ok(SimFile { disk: self.clone(), path, node, mode })
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (normal(from), normal(to));
+        let found = self.state.borrow().names.get(&from).cloned();
+        let entry = match found {
+            Some(Entry::File(node)) => Entry::File(node),
+            Some(Entry::Dir) => return Err(Error::Invalid(format!("BUG: {from} is a folder: not renamed"))),
+            None => return Err(io_error("rename", &from, libc::ENOENT)),
+        };
+        if !self.state.borrow().is_dir(parent_of(&to)) {
+            return Err(io_error("rename", &to, libc::ENOENT));
+        }
+        let change = vec![(from.clone(), None), (to, Some(entry))];
+        self.change_names("rename", &from, change).await
+    }
+
+    async fn remove_file(&self, path: &str) -> Result<()> {
+        let path = normal(path);
+        let is_there = self.state.borrow().names.contains_key(&path);
+        match is_there {
+            true => self.change_names("remove", &path, vec![(path.clone(), None)]).await,
+            false => self.while_running("remove", &path).await,
+        }
+    }
+
+    async fn remove_dir_all(&self, path: &str) -> Result<()> {
+        let path = normal(path);
+        let prefix = format!("{path}/");
+        loop {
+            // The deepest name first; each is a change of its own.
+            let last = {
+                let state = self.state.borrow();
+                let inside = state.names.keys().rev().find(|name| name.starts_with(&prefix)).cloned();
+                inside.or_else(|| state.names.contains_key(&path).then(|| path.clone()))
+            };
+            let Some(last) = last else {
+                return self.while_running("remove", &path).await;
+            };
+            self.change_names("remove", &last, vec![(last.clone(), None)]).await?;
+        }
+    }
+
+    async fn create_dir_all(&self, path: &str) -> Result<()> {
+        let path = normal(path);
+        self.while_running("create folder", &path).await?;
+        let mut ends: Vec<usize> = path.match_indices('/').map(|(at, _)| at).collect();
+        ends.push(path.len());
+        for end in ends {
+            let part = &path[..end];
+            if self.state.borrow().is_dir(part) {
+                continue;
+            }
+            let change = vec![(part.to_owned(), Some(Entry::Dir))];
+            self.change_names("create folder", part, change).await?;
+            self.sync_dir(parent_of(part)).await?;
+        }
+        Ok(())
+    }
+
+    async fn sync_dir(&self, path: &str) -> Result<()> {
+        let path = normal(path);
+        self.while_running("sync folder", &path).await?;
+        if !self.state.borrow().is_dir(&path) {
+            return Err(io_error("sync folder", &path, libc::ENOENT));
+        }
+        let verdict = {
+            let mut state = self.state.borrow_mut();
+            state.count_sync()
+        };
+        let pending = self.state.borrow().pending_names.len();
+        self.answer(verdict, "sync folder", &path).await?;
+        self.state.borrow_mut().sync_names(&path, pending);
+        Ok(())
+    }
+
+    async fn list(&self, path: &str) -> Result<Vec<DirEntry>> {
+        let path = normal(path);
+        self.while_running("list", &path).await?;
+        self.delay().await;
+        let state = self.state.borrow();
+        let mut entries = Vec::new();
+        for (name, entry) in &state.names {
+            if parent_of(name) != path || name.is_empty() {
+                continue;
+            }
+            let short = name.rsplit('/').next().unwrap_or(name).to_owned();
+            entries.push(match entry {
+                Entry::Dir => DirEntry { name: short, is_dir: true, length: 0 },
+                Entry::File(node) => {
+                    DirEntry { name: short, is_dir: false, length: node.borrow().bytes.len() as u64 }
+                }
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    async fn free_bytes(&self) -> Result<u64> {
+        self.while_running("free bytes", "").await?;
+        Ok(self.state.borrow().free_bytes())
+    }
+}
+
+impl SimFile {
+    /// Puts bytes into the volatile cache, growing the file.
+    fn cache_write(&self, offset: usize, bytes: &[u8]) {
+        let mut node = self.node.borrow_mut();
+        let end = offset + bytes.len();
+        if end > node.bytes.len() {
+            node.bytes.resize(end, 0);
+            node.length_is_dirty = true;
+        }
+        node.bytes[offset..end].copy_from_slice(bytes);
+        node.dirty.extend(offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES));
+    }
+}
+
+impl DiskFile for SimFile {
+    async fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.disk.while_running("read", &self.path).await?;
+        let verdict = self.disk.state.borrow_mut().count_read();
+        self.disk.answer(verdict, "read", &self.path).await?;
+        let node = self.node.borrow();
+        let start = (offset as usize).min(node.bytes.len());
+        let end = start.saturating_add(length).min(node.bytes.len());
+        Ok(node.bytes[start..end].to_vec())
+    }
+
+    async fn write_at(&self, offset: u64, buffer: AlignedBuffer) -> Result<AlignedBuffer> {
+        assert!(self.mode != OpenMode::Read, "BUG: write to {}, opened for reading", self.path);
+        assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "BUG: write to {} is not aligned", self.path);
+        assert!(buffer.len().is_multiple_of(BLOCK_BYTES), "BUG: write to {} is not whole blocks", self.path);
+        self.disk.while_running("write", &self.path).await?;
+        let offset = offset as usize;
+        let bytes = buffer.as_slice();
+        let (verdict, room) = {
+            let mut state = self.disk.state.borrow_mut();
+            let verdict = state.count_write();
+            let grown = (offset + bytes.len()).saturating_sub(self.node.borrow().bytes.len());
+            (verdict, state.free_bytes() >= grown as u64)
+        };
+        let part = match (room, verdict) {
+            // A full or failing disk may have taken a part.
+            (false, _) | (_, Verdict::Fails) => {
+                let blocks = (bytes.len() / BLOCK_BYTES) as u64;
+                let fitting = self.disk.state.borrow().free_bytes() / BLOCK_BYTES as u64;
+                let taken = self.disk.state.borrow_mut().random.below(blocks.min(fitting) + 1);
+                &bytes[..taken as usize * BLOCK_BYTES]
+            }
+            _ => bytes,
+        };
+        self.cache_write(offset, part);
+        self.disk.answer(verdict, "write", &self.path).await?;
+        if !room {
+            return Err(Error::DiskFull { free_bytes: self.disk.state.borrow().free_bytes() });
+        }
+        if self.mode == OpenMode::WriteDurable {
+            self.node.borrow_mut().sync_range(offset, offset + bytes.len());
+        }
+        Ok(buffer)
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.disk.while_running("sync", &self.path).await?;
+        let verdict = self.disk.state.borrow_mut().count_sync();
+        if verdict == Verdict::Fails {
+            self.node.borrow_mut().forget_dirty(&mut self.disk.state.borrow_mut().random);
+        }
+        // Only what was written before the sync began is promised.
+        let blocks: Vec<usize> = self.node.borrow().dirty.iter().copied().collect();
+        self.disk.answer(verdict, "sync", &self.path).await?;
+        let mut node = self.node.borrow_mut();
+        for block in blocks {
+            node.sync_range(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+        }
+        node.sync_length();
+        Ok(())
+    }
+
+    async fn length(&self) -> Result<u64> {
+        self.disk.while_running("length", &self.path).await?;
+        Ok(self.node.borrow().bytes.len() as u64)
+    }
+
+    async fn truncate(&self, length: u64) -> Result<()> {
+        self.disk.while_running("truncate", &self.path).await?;
+        let verdict = self.disk.state.borrow_mut().count_change();
+        {
+            let mut node = self.node.borrow_mut();
+            let length = length as usize;
+            node.bytes.resize(length, 0);
+            node.length_is_dirty = true;
+            node.dirty.retain(|&block| block * BLOCK_BYTES < length);
+            if !length.is_multiple_of(BLOCK_BYTES) {
+                node.dirty.insert(length / BLOCK_BYTES);
+            }
+        }
+        self.disk.answer(verdict, "truncate", &self.path).await
+    }
+
+    async fn close(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Node {
+    fn sync_range(&mut self, start: usize, end: usize) {
+        let end = end.min(self.bytes.len());
+        if end > self.durable.len() {
+            self.durable.resize(end, 0);
+        }
+        if start < end {
+            self.durable[start..end].copy_from_slice(&self.bytes[start..end]);
+        }
+        for block in start / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES) {
+            self.dirty.remove(&block);
+        }
+        self.length_is_dirty = self.durable.len() != self.bytes.len();
+    }
+
+    fn sync_length(&mut self) {
+        if self.length_is_dirty {
+            self.durable.resize(self.bytes.len(), 0);
+            self.length_is_dirty = false;
+        }
+    }
+
+    /// A failed sync: some blocks made it, the rest never will, though reads still show them.
+    fn forget_dirty(&mut self, random: &mut Random) {
+        for block in std::mem::take(&mut self.dirty) {
+            if random.below(2) == 0 {
+                self.sync_range(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+            }
+        }
+        self.length_is_dirty = false;
+    }
+
+    fn after_crash(&self, random: &mut Random) -> Node {
+        let mut bytes = self.durable.clone();
+        if self.length_is_dirty {
+            let (low, high) = (bytes.len().min(self.bytes.len()), bytes.len().max(self.bytes.len()));
+            let length = match random.below(3) {
+                0 => bytes.len(),
+                1 => self.bytes.len(),
+                _ => low + random.below((high - low) as u64 + 1) as usize,
+            };
+            bytes.resize(length, 0);
+        }
+        for &block in &self.dirty {
+            let keep = random.below(4);
+            for sector in 0..BLOCK_BYTES / SECTOR_BYTES {
+                let start = block * BLOCK_BYTES + sector * SECTOR_BYTES;
+                let end = (start + SECTOR_BYTES).min(bytes.len()).min(self.bytes.len());
+                let is_kept = match keep {
+                    0 => false,
+                    1 | 2 => true,
+                    _ => random.below(2) == 0,
+                };
+                if is_kept && start < end {
+                    bytes[start..end].copy_from_slice(&self.bytes[start..end]);
+                }
+            }
+        }
+        Node { durable: bytes.clone(), bytes, ..Node::default() }
+    }
+}
+
+impl State {
+    fn is_dir(&self, path: &str) -> bool {
+        path.is_empty() || matches!(self.names.get(path), Some(Entry::Dir))
+    }
+
+    fn used_bytes(&self) -> u64 {
+        let files = self.names.values().filter_map(|entry| match entry {
+            Entry::File(node) => Some(node.borrow().bytes.len().next_multiple_of(BLOCK_BYTES) as u64),
+            Entry::Dir => None,
+        });
+        files.sum()
+    }
+
+    fn free_bytes(&self) -> u64 {
+        match self.options.capacity_bytes {
+            Some(capacity) => capacity.saturating_sub(self.used_bytes()),
+            None => u64::MAX,
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.stopped.is_none() {
+            self.stopped = Some(self.stop_at_change.map_or(Stopped::Fails, |(_, stopped)| stopped));
+        }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    fn count_change(&mut self) -> Verdict {
+        let change = self.changes;
+        self.changes += 1;
+        match self.stop_at_change {
+            Some((at, _)) if change >= at => Verdict::IsTheLast,
+            _ => Verdict::Proceeds,
+        }
+    }
+
+    fn count_write(&mut self) -> Verdict {
+        let verdict = self.count_change();
+        let write = self.writes;
+        self.writes += 1;
+        match verdict {
+            Verdict::Proceeds if self.fail_write_at == Some(write) => Verdict::Fails,
+            verdict => verdict,
+        }
+    }
+
+    fn count_sync(&mut self) -> Verdict {
+        let verdict = self.count_change();
+        let sync = self.syncs;
+        self.syncs += 1;
+        match verdict {
+            Verdict::Proceeds if self.fail_sync_at == Some(sync) => Verdict::Fails,
+            verdict => verdict,
+        }
+    }
+
+    fn count_read(&mut self) -> Verdict {
+        let read = self.reads;
+        self.reads += 1;
+        if self.fail_read_at == Some(read) { Verdict::Fails } else { Verdict::Proceeds }
+    }
+
+    /// Makes the first `pending` changes durable that touch the folder.
+    fn sync_names(&mut self, folder: &str, pending: usize) {
+        let mut kept = Vec::new();
+        for (position, change) in std::mem::take(&mut self.pending_names).into_iter().enumerate() {
+            if position < pending && change.iter().any(|(path, _)| parent_of(path) == folder) {
+                apply_names(&mut self.durable_names, &change);
+            } else {
+                kept.push(change);
+            }
+        }
+        self.pending_names = kept;
+    }
+
+    fn names_after_crash(&self, random: &mut Random) -> BTreeMap<String, Entry> {
+        // How many of its unsynced changes each folder keeps.
+        let mut changes_by_folder: BTreeMap<&str, u64> = BTreeMap::new();
+        for change in &self.pending_names {
+            let folders: BTreeSet<&str> = change.iter().map(|(path, _)| parent_of(path)).collect();
+            for folder in folders {
+                *changes_by_folder.entry(folder).or_default() += 1;
+            }
+        }
+        for count in changes_by_folder.values_mut() {
+            *count = random.below(*count + 1);
+        }
+        let mut names = self.durable_names.clone();
+        for change in &self.pending_names {
+            let folders: BTreeSet<&str> = change.iter().map(|(path, _)| parent_of(path)).collect();
+            if folders.iter().all(|folder| changes_by_folder[folder] > 0) {
+                apply_names(&mut names, change);
+            }
+            for folder in folders {
+                if let Some(left) = changes_by_folder.get_mut(folder) {
+                    *left = left.saturating_sub(1);
+                }
+            }
+        }
+        let mut after: BTreeMap<String, Entry> = BTreeMap::new();
+        // Parents sort before what they hold; a name without its folder is gone.
+        for (path, entry) in names {
+            let parent = parent_of(&path);
+            if !parent.is_empty() && !matches!(after.get(parent), Some(Entry::Dir)) {
+                continue;
+            }
+            let entry = match entry {
+                Entry::Dir => Entry::Dir,
+                Entry::File(node) => Entry::File(Rc::new(RefCell::new(node.borrow().after_crash(random)))),
+            };
+            after.insert(path, entry);
+        }
+        after
+    }
+}
+
+fn apply_names(names: &mut BTreeMap<String, Entry>, change: &NameChange) {
+    for (path, entry) in change {
+        match entry {
+            Some(entry) => {
+                names.insert(path.clone(), entry.clone());
+            }
+            None => {
+                names.remove(path);
+                let prefix = format!("{path}/");
+                names.retain(|name, _| !name.starts_with(&prefix));
+            }
+        }
+    }
+}
+
+fn normal(path: &str) -> String {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
+}
+
+fn parent_of(path: &str) -> &str {
+    path.rfind('/').map_or("", |at| &path[..at])
+}
+
+fn io_error(operation: &'static str, path: &str, errno: i32) -> Error {
+    Error::Io { operation, path: path.to_owned(), errno }
+}
+
+/// SplitMix64: small, seeded, good enough to choose faults.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, or};
+
+    use super::*;
+
+    fn block(byte: u8) -> AlignedBuffer {
+        let mut buffer = AlignedBuffer::new();
+        buffer.extend_from_slice(&[byte; BLOCK_BYTES]);
+        buffer
+    }
+
+    #[test]
+    fn a_durable_write_in_a_synced_folder_survives_every_power_cut() {
+        let disk = SimDisk::new(1);
+        block_on(async {
+            disk.create_dir_all("a/b").await.unwrap();
+            let file = disk.open("a/b/f", OpenMode::WriteDurable).await.unwrap();
+            file.write_at(0, block(7)).await.unwrap();
+            disk.sync_dir("a/b").await.unwrap();
+        });
+        for seed in 0..50 {
+            assert_eq!(disk.crash_with_seed(seed).files(), [("a/b/f".to_owned(), vec![7; BLOCK_BYTES])]);
+        }
+    }
+
+    #[test]
+    fn unsynced_bytes_and_names_are_sometimes_lost_sometimes_kept_and_sometimes_torn() {
+        let disk = SimDisk::new(2);
+        block_on(async {
+            let file = disk.open("old", OpenMode::Write).await.unwrap();
+            file.write_at(0, block(1)).await.unwrap();
+            file.sync().await.unwrap();
+            disk.sync_dir("").await.unwrap();
+            file.write_at(0, block(2)).await.unwrap();
+            disk.open("new", OpenMode::Write).await.unwrap();
+        });
+        let (mut lost, mut kept, mut torn, mut named, mut unnamed) = (0, 0, 0, 0, 0);
+        for seed in 0..200 {
+            let files = disk.crash_with_seed(seed).files();
+            match files.iter().any(|(path, _)| path == "new") {
+                true => named += 1,
+                false => unnamed += 1,
+            }
+            let bytes = &files.iter().find(|(path, _)| path == "old").unwrap().1;
+            match (bytes.contains(&1), bytes.contains(&2)) {
+                (true, true) => torn += 1,
+                (true, false) => lost += 1,
+                _ => kept += 1,
+            }
+        }
+        assert!(lost > 10 && kept > 10 && torn > 10 && named > 10 && unnamed > 10);
+    }
+
+    #[test]
+    fn bytes_behind_a_failed_sync_are_read_back_but_never_become_durable() {
+        let disk = SimDisk::new(3);
+        let lost = block_on(async {
+            let file = disk.open("f", OpenMode::Write).await.unwrap();
+            disk.sync_dir("").await.unwrap();
+            let mut buffer = AlignedBuffer::new();
+            buffer.extend_from_slice(&[9; 64 * BLOCK_BYTES]);
+            file.write_at(0, buffer).await.unwrap();
+            disk.fail_sync(0);
+            assert!(matches!(file.sync().await, Err(Error::Io { errno: libc::EIO, .. })));
+            assert_eq!(file.read_at(0, 10).await.unwrap(), [9; 10]);
+            file.sync().await.unwrap();
+            let bytes = &disk.crash().files()[0].1;
+            bytes.len() < 64 * BLOCK_BYTES || bytes.contains(&0)
+        });
+        assert!(lost);
+    }
+
+    #[test]
+    fn a_stopped_disk_answers_nothing_and_the_same_seed_gives_the_same_image() {
+        let run = |stopped| {
+            let disk = SimDisk::with_options(SimOptions { seed: 4, polls_max: 5, capacity_bytes: None });
+            disk.stop_at_change(3, stopped);
+            let work = async {
+                disk.create_dir_all("d").await.unwrap();
+                let file = disk.open("d/f", OpenMode::WriteDurable).await.unwrap();
+                assert!(file.write_at(0, block(1)).await.is_err(), "change 3 is not answered");
+                assert!(disk.list("d").await.is_err());
+            };
+            block_on(or(work, disk.stopped()));
+            disk.crash().files()
+        };
+        assert_eq!(run(Stopped::Fails), run(Stopped::Fails));
+        run(Stopped::Hangs);
+    }
+
+    #[test]
+    fn a_full_disk_says_so_and_takes_writes_again_when_there_is_room() {
+        let disk = SimDisk::with_options(SimOptions { seed: 5, polls_max: 0, capacity_bytes: Some(8192) });
+        block_on(async {
+            let file = disk.open("f", OpenMode::WriteDurable).await.unwrap();
+            file.write_at(0, block(1)).await.unwrap();
+            file.write_at(4096, block(1)).await.unwrap();
+            assert_eq!(disk.free_bytes().await.unwrap(), 0);
+            let full = file.write_at(8192, block(1)).await;
+            assert!(matches!(full, Err(Error::DiskFull { free_bytes: 0 })));
+            file.write_at(0, block(2)).await.unwrap();
+            disk.set_capacity(None);
+            file.write_at(8192, block(1)).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_rename_is_atomic_and_removed_folders_take_their_files_along() {
+        let disk = SimDisk::new(6);
+        block_on(async {
+            disk.create_dir_all("d/e").await.unwrap();
+            let file = disk.open("d/a", OpenMode::WriteDurable).await.unwrap();
+            file.write_at(0, block(1)).await.unwrap();
+            disk.sync_dir("d").await.unwrap();
+            disk.rename("d/a", "d/b").await.unwrap();
+            for seed in 0..30 {
+                let after = disk.crash_with_seed(seed).files();
+                assert_eq!(after.len(), 1);
+            }
+        });
+        let disk = disk.crash();
+        block_on(async {
+            disk.remove_dir_all("d").await.unwrap();
+            disk.sync_dir("").await.unwrap();
+            assert!(disk.list("d").await.unwrap().is_empty());
+            assert!(disk.crash().files().is_empty());
+        });
+    }
+}
