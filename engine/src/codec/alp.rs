@@ -1,0 +1,257 @@
+//! Decimals as integers, after ALP (Afroozeh, Kuffo, Boncz: "ALP: Adaptive Lossless floating-Point Compression", 2023):
+//! most floats people store are decimals, and a decimal is an integer divided by a power of ten.
+//!
+//! `digits = round(v · 10^places)`, and back `v' = digits / 10^places`. A value whose bits do not come back is an
+//! exception and stands apart, bits and all. The paper multiplies by an inverse power instead, and needs a second exponent
+//! to be lucky with the rounding; a division is correctly rounded, so that every decimal of up to fifteen digits comes
+//! back, and its cost hides behind the loads. The number of places is searched on a sample and kept per column.
+//!
+//! ALP-RD ("real doubles") is for values that are no decimals: the left 16 bits or fewer of neighbours are mostly one of
+//! few patterns, so they become ids of a dictionary; the right bits are packed as they are.
+
+use super::DecodeError;
+use super::bitpack::{pack, packed_len, unpack, width_of};
+use super::integer;
+use super::varint::{put_varint, take_byte, take_bytes, take_count};
+
+const POWERS: [f64; 16] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+/// Added to a float of less than 2^51, it leaves the nearest integer in the low bits; and the other way round.
+const ROUND: f64 = (1u64 << 52) as f64 + (1u64 << 51) as f64;
+/// Values looked at when searching places.
+const SAMPLE: usize = 64;
+/// Bits of an exception: the value and its position.
+const EXCEPTION_BITS: u64 = 64 + 16;
+/// Left bits at most, so that a pattern fits a u16.
+const LEFT_BITS_MAX: u32 = 16;
+/// Patterns of the left bits' dictionary.
+const PATTERNS_MAX: usize = 8;
+
+/// Decimal places of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places(u8);
+
+impl Places {
+    /// The byte a format keeps them in.
+    pub fn to_byte(self) -> u8 {
+        self.0
+    }
+
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        ((byte as usize) < POWERS.len()).then_some(Self(byte))
+    }
+
+    #[inline]
+    fn power(self) -> f64 {
+        POWERS[self.0 as usize & 15]
+    }
+
+    /// The digits of a value, when they give back exactly its bits.
+    #[inline]
+    pub fn digits(self, value: f64) -> Option<i64> {
+        let digits = to_digits(value, self.power());
+        is_exact(digits, value, self.power()).then_some(digits)
+    }
+
+    #[inline]
+    pub fn value(self, digits: i64) -> f64 {
+        from_digits(digits, self.power())
+    }
+}
+
+/// Only additions and a multiplication, so that it vectorises; of values out of range the digits do not come back.
+#[inline]
+fn to_digits(value: f64, power: f64) -> i64 {
+    (value * power + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i64
+}
+
+#[inline]
+fn from_digits(digits: i64, power: f64) -> f64 {
+    (f64::from_bits((digits as u64).wrapping_add(ROUND.to_bits())) - ROUND) / power
+}
+
+/// Whether the digits give back the value. Infinities and NaN would, by way of digits far out of range, and spoil the
+/// frame of all others.
+#[inline]
+fn is_exact(digits: i64, value: f64, power: f64) -> bool {
+    const HALF: i64 = 1 << 51;
+    (from_digits(digits, power).to_bits() == value.to_bits()) & (digits.wrapping_add(HALF) as u64 >> 52 == 0)
+}
+
+/// The places with the smallest estimate on a sample of `values`; `None` when they do not pay.
+pub fn search(values: &[f64]) -> Option<Places> {
+    let step = (values.len() / SAMPLE).max(1);
+    let sample: Vec<f64> = values.iter().copied().step_by(step).take(SAMPLE).collect();
+    let mut best = None;
+    let mut best_bits = sample.len() as u64 * 60;
+    for places in (0..POWERS.len() as u8).map(Places) {
+        let (mut min, mut max, mut exceptions) = (i64::MAX, i64::MIN, 0);
+        for &value in &sample {
+            match places.digits(value) {
+                Some(digits) => {
+                    min = min.min(digits);
+                    max = max.max(digits);
+                }
+                None => exceptions += 1,
+            }
+        }
+        let width = if min <= max { u64::from(width_of(max.wrapping_sub(min) as u64)) } else { 0 };
+        let bits = sample.len() as u64 * width + exceptions * EXCEPTION_BITS;
+        if bits < best_bits {
+            (best, best_bits) = (Some(places), bits);
+        }
+    }
+    best
+}
+
+/// Digits of all values, exceptions filled with a neighbour's, and where the exceptions are.
+pub fn digits_of(values: &[f64], places: Places) -> (Vec<i64>, Vec<u16>) {
+    let power = places.power();
+    let mut digits: Vec<i64> = values.iter().map(|&value| to_digits(value, power)).collect();
+    let mut failed = 0u64;
+    for (&digits, &value) in digits.iter().zip(values) {
+        failed += u64::from(!is_exact(digits, value, power));
+    }
+    let mut exceptions = Vec::new();
+    if failed > 0 {
+        let mut fill =
+            digits.iter().zip(values).find(|&(&d, &v)| is_exact(d, v, power)).map_or(0, |(&d, _)| d);
+        for (at, (slot, &value)) in digits.iter_mut().zip(values).enumerate() {
+            if is_exact(*slot, value, power) {
+                fill = *slot;
+            } else {
+                exceptions.push(at as u16);
+                *slot = fill;
+            }
+        }
+    }
+    (digits, exceptions)
+}
+
+/// `u8 places · varint exceptions · their positions (u16) · their bits (u64) · integer encoding of the digits`
+pub fn encode(values: &[f64], places: Places, digits: &[i64], exceptions: &[u16], out: &mut Vec<u8>) {
+    out.push(places.to_byte());
+    put_varint(out, exceptions.len() as u64);
+    for position in exceptions {
+        out.extend_from_slice(&position.to_le_bytes());
+    }
+    for &position in exceptions {
+        out.extend_from_slice(&values[position as usize].to_bits().to_le_bytes());
+    }
+    integer::encode(digits, out);
+}
+
+pub fn decode(mut bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+    let bytes = &mut bytes;
+    let places = Places::from_byte(take_byte(bytes)?).ok_or(DecodeError("decimal places"))?;
+    let exceptions = take_count(bytes, count)?;
+    let positions = take_bytes(bytes, exceptions * 2)?;
+    let bits = take_bytes(bytes, exceptions * 8)?;
+    let mut digits = Vec::with_capacity(count);
+    integer::decode(bytes, count, &mut digits)?;
+    let start = out.len();
+    let power = places.power();
+    out.extend(digits.iter().map(|&digits| from_digits(digits, power)));
+    let (positions, bits) = (positions.as_chunks::<2>().0, bits.as_chunks::<8>().0);
+    for (position, bits) in positions.iter().zip(bits) {
+        let at = start + u16::from_le_bytes(*position) as usize;
+        *out.get_mut(at).ok_or(DecodeError("exception position"))? =
+            f64::from_bits(u64::from_le_bytes(*bits));
+    }
+    Ok(())
+}
+
+/// Right bits and patterns that suit `values` best.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    right: u32,
+    patterns: Vec<u16>,
+}
+
+/// The best cut on a sample, and its estimated bits per value.
+pub fn search_cut(values: &[f64]) -> (Cut, u64) {
+    let step = (values.len() / 256).max(1);
+    let sample: Vec<u64> = values.iter().step_by(step).map(|value| value.to_bits()).collect();
+    let mut best = (Cut { right: 64 - LEFT_BITS_MAX, patterns: vec![0] }, u64::MAX);
+    for left in 1..=LEFT_BITS_MAX {
+        let right = 64 - left;
+        let mut lefts: Vec<u16> = sample.iter().map(|bits| (bits >> right) as u16).collect();
+        lefts.sort_unstable();
+        let mut counts: Vec<(usize, u16)> =
+            lefts.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect();
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts.truncate(PATTERNS_MAX);
+        let covered: usize = counts.iter().map(|(count, _)| count).sum();
+        let exceptions = (sample.len() - covered) as u64;
+        let id_width = u64::from(width_of(counts.len().saturating_sub(1) as u64));
+        let bits = (sample.len() as u64 * (u64::from(right) + id_width) + exceptions * 32)
+            / (sample.len() as u64).max(1);
+        if bits < best.1 {
+            let patterns = counts.into_iter().map(|(_, pattern)| pattern).collect();
+            best = (Cut { right, patterns }, bits);
+        }
+    }
+    best
+}
+
+/// `u8 right bits · u8 patterns · patterns (u16) · varint exceptions · positions (u16) · left bits (u16) · packed ids ·
+/// packed right bits`
+pub fn encode_cut(values: &[f64], cut: &Cut, out: &mut Vec<u8>) {
+    let mask = (1u64 << cut.right) - 1;
+    let mut ids = Vec::with_capacity(values.len());
+    let mut exceptions: Vec<(u16, u16)> = Vec::new();
+    for (at, value) in values.iter().enumerate() {
+        let left = (value.to_bits() >> cut.right) as u16;
+        let id = cut.patterns.iter().position(|&pattern| pattern == left);
+        if id.is_none() {
+            exceptions.push((at as u16, left));
+        }
+        ids.push(id.unwrap_or(0) as u64);
+    }
+    out.push(cut.right as u8);
+    out.push(cut.patterns.len() as u8);
+    for pattern in &cut.patterns {
+        out.extend_from_slice(&pattern.to_le_bytes());
+    }
+    put_varint(out, exceptions.len() as u64);
+    for (position, _) in &exceptions {
+        out.extend_from_slice(&position.to_le_bytes());
+    }
+    for (_, left) in &exceptions {
+        out.extend_from_slice(&left.to_le_bytes());
+    }
+    pack(&ids, width_of(cut.patterns.len() as u64 - 1), out);
+    let rights: Vec<u64> = values.iter().map(|value| value.to_bits() & mask).collect();
+    pack(&rights, cut.right, out);
+}
+
+pub fn decode_cut(mut bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+    let bytes = &mut bytes;
+    let right = u32::from(take_byte(bytes)?);
+    let patterns = usize::from(take_byte(bytes)?);
+    if !(64 - LEFT_BITS_MAX..64).contains(&right) || !(1..=PATTERNS_MAX).contains(&patterns) {
+        return Err(DecodeError("cut"));
+    }
+    let mut lefts = [0u64; PATTERNS_MAX];
+    for (slot, pattern) in lefts.iter_mut().zip(take_bytes(bytes, patterns * 2)?.as_chunks::<2>().0) {
+        *slot = u64::from(u16::from_le_bytes(*pattern)) << right;
+    }
+    let exceptions = take_count(bytes, count)?;
+    let positions = take_bytes(bytes, exceptions * 2)?;
+    let exception_lefts = take_bytes(bytes, exceptions * 2)?;
+    let id_width = width_of(patterns as u64 - 1);
+    let mut ids = Vec::with_capacity(count);
+    unpack(take_bytes(bytes, packed_len(count, id_width))?, id_width, count, &mut ids)?;
+    let mut rights = Vec::with_capacity(count);
+    unpack(bytes, right, count, &mut rights)?;
+    let start = out.len();
+    out.extend(
+        ids.iter().zip(&rights).map(|(&id, &right)| f64::from_bits(lefts[id as usize & 7] | right as u64)),
+    );
+    for (position, left) in positions.as_chunks::<2>().0.iter().zip(exception_lefts.as_chunks::<2>().0) {
+        let at = u16::from_le_bytes(*position) as usize;
+        let slot = out[start..].get_mut(at).ok_or(DecodeError("exception position"))?;
+        *slot = f64::from_bits(u64::from(u16::from_le_bytes(*left)) << right | rights[at] as u64);
+    }
+    Ok(())
+}

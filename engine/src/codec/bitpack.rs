@@ -1,0 +1,138 @@
+//! Linear bit-packing: value `i` of width `w` stands at bits `[i·w, (i+1)·w)`, least significant bit first.
+//!
+//! Any length, so that a block of five rows costs five values; and any value can be read alone. Unpacking runs over
+//! groups of eight values, which start on a byte: with the width a constant, each value is one load, shift and mask.
+
+use super::DecodeError;
+
+/// Bits needed for `value`.
+#[inline]
+pub fn width_of(value: u64) -> u32 {
+    64 - value.leading_zeros()
+}
+
+/// Bytes of `count` values of `width` bits.
+#[inline]
+pub fn packed_len(count: usize, width: u32) -> usize {
+    (count * width as usize).div_ceil(8)
+}
+
+/// Appends the low `width` bits of each value; the bits above must be zero.
+pub fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
+    if width == 0 {
+        return;
+    }
+    let start = out.len();
+    let length = packed_len(values.len(), width);
+    out.resize(start + length.next_multiple_of(8), 0);
+    let mut words = out[start..].chunks_exact_mut(8);
+    let (mut word, mut bits) = (0u64, 0u32);
+    for &value in values {
+        debug_assert!(width == 64 || value >> width == 0, "BUG: a value wider than its width");
+        word |= value << bits;
+        bits += width;
+        if bits >= 64 {
+            if let Some(slot) = words.next() {
+                slot.copy_from_slice(&word.to_le_bytes());
+            }
+            bits -= 64;
+            word = if bits == 0 { 0 } else { value >> (width - bits) };
+        }
+    }
+    if let Some(slot) = words.next() {
+        slot.copy_from_slice(&word.to_le_bytes());
+    }
+    out.truncate(start + length);
+}
+
+/// Appends `count` values to `out`. `bytes` must be exactly as long as they need.
+pub fn unpack(bytes: &[u8], width: u32, count: usize, out: &mut Vec<i64>) -> Result<(), DecodeError> {
+    if width > 64 || bytes.len() != packed_len(count, width) {
+        return Err(DecodeError("packed values"));
+    }
+    let start = out.len();
+    out.resize(start + count, 0);
+    unpack_slice(bytes, width, &mut out[start..]);
+    Ok(())
+}
+
+fn unpack_slice(bytes: &[u8], width: u32, out: &mut [i64]) {
+    macro_rules! dispatch {
+        ($($w:literal)*) => {
+            match width {
+                0 => {}
+                $($w => unpack_groups::<$w>(bytes, out),)*
+                _ => {
+                    for (at, slot) in out.iter_mut().enumerate() {
+                        *slot = get(bytes, width, at) as i64;
+                    }
+                }
+            }
+        };
+    }
+    dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37
+        38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57);
+}
+
+/// The widths whose values lie within eight bytes of the byte they start in.
+#[inline]
+fn unpack_groups<const W: usize>(bytes: &[u8], out: &mut [i64]) {
+    let mask = (1u64 << W) - 1;
+    let whole = if bytes.len() < W + 8 { 0 } else { (bytes.len() - 8) / W };
+    let (fast, slow) = out.split_at_mut((whole * 8).min(out.len()) & !7);
+    for (group, slots) in fast.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let group = &bytes[group * W..group * W + W + 8];
+        for (at, slot) in slots.iter_mut().enumerate() {
+            let (byte, shift) = (at * W / 8, at * W % 8);
+            let word = u64::from_le_bytes(group[byte..byte + 8].try_into().expect("eight bytes"));
+            *slot = (word >> shift & mask) as i64;
+        }
+    }
+    for (at, slot) in slow.iter_mut().enumerate() {
+        *slot = get(bytes, W as u32, fast.len() + at) as i64;
+    }
+}
+
+/// Value `at` alone. Bits behind the end of `bytes` are zero.
+#[inline]
+pub fn get(bytes: &[u8], width: u32, at: usize) -> u64 {
+    if width == 0 {
+        return 0;
+    }
+    let bit = at * width as usize;
+    let start = bytes.len().min(bit / 8);
+    let end = bytes.len().min(start + 16);
+    let mut wide = [0u8; 16];
+    wide[..end - start].copy_from_slice(&bytes[start..end]);
+    let value = (u128::from_le_bytes(wide) >> (bit % 8)) as u64;
+    if width == 64 { value } else { value & ((1 << width) - 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn values_of_every_width_come_back(width in 0u32..=64, values in proptest::collection::vec(any::<u64>(), 0..200)) {
+            let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
+            let values: Vec<u64> = values.into_iter().map(|value| value & mask).collect();
+            let mut out = vec![7];
+            pack(&values, width, &mut out);
+            prop_assert_eq!(out.len(), 1 + packed_len(values.len(), width));
+            let mut read = Vec::new();
+            unpack(&out[1..], width, values.len(), &mut read).expect("packed above");
+            for (at, value) in values.iter().enumerate() {
+                prop_assert_eq!(read[at] as u64, *value);
+                prop_assert_eq!(get(&out[1..], width, at), *value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_length_is_refused() {
+        assert!(unpack(&[0; 4], 3, 8, &mut Vec::new()).is_err());
+        assert!(unpack(&[0; 520], 65, 64, &mut Vec::new()).is_err());
+    }
+}

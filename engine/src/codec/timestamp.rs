@@ -1,0 +1,282 @@
+//! Strictly increasing timestamps of a block. The first and last are kept by the block's entry, not here.
+//!
+//! ```text
+//! nothing       regular: the rows divide the span evenly
+//! 1 runs        scaled unit · varint runs · (varint difference / unit · varint length) each
+//! 2 differences scaled unit · the integer encoding of (difference / unit), one fewer than timestamps
+//! 3 linear      scaled unit · varint slope · zigzag base · u8 width · packed (residual - base)
+//! ```
+//! The unit is the greatest number that divides all differences. Linear: `timestamp = first + unit × (slope × row +
+//! residual)`: jitter around a grid costs one bit less than its differences, and any row can be read alone.
+
+use super::DecodeError;
+use super::bitpack::{pack, packed_len, unpack, width_of};
+use super::delta::{accumulate, min_max};
+use super::integer;
+use super::varint::{put_scaled, put_varint, put_zigzag, take_byte, take_scaled, take_varint, take_zigzag};
+
+const RUNS: u8 = 1;
+const DIFFERENCES: u8 = 2;
+const LINEAR: u8 = 3;
+
+/// More runs than this are never the smallest form that matters.
+const RUNS_MAX: usize = 64;
+
+/// Appends the timestamps, strictly increasing.
+pub fn encode(times: &[i64], out: &mut Vec<u8>) {
+    if times.len() < 2 {
+        return;
+    }
+    let deltas: Vec<u64> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as u64).collect();
+    if deltas.iter().all(|&delta| delta == deltas[0]) {
+        return;
+    }
+    let unit = common_divisor(&deltas);
+    let scaled: Vec<i64> = if unit == 1 {
+        deltas.iter().map(|&delta| delta as i64).collect()
+    } else {
+        deltas.iter().map(|&delta| (delta / unit) as i64).collect()
+    };
+
+    let runs = encode_runs(unit, &scaled);
+    let linear = encode_linear(unit, &scaled);
+    let mut best = Vec::with_capacity(scaled.len());
+    best.push(DIFFERENCES);
+    put_scaled(&mut best, unit);
+    integer::encode(&scaled, &mut best);
+    if linear.len() <= best.len() {
+        best = linear;
+    }
+    if let Some(runs) = runs
+        && runs.len() <= best.len()
+    {
+        best = runs;
+    }
+    out.extend_from_slice(&best);
+}
+
+fn encode_runs(unit: u64, scaled: &[i64]) -> Option<Vec<u8>> {
+    let runs = || scaled.chunk_by(|a, b| a == b);
+    let count = runs().take(RUNS_MAX + 1).count();
+    if count > RUNS_MAX {
+        return None;
+    }
+    let mut out = vec![RUNS];
+    put_scaled(&mut out, unit);
+    put_varint(&mut out, count as u64);
+    for run in runs() {
+        put_varint(&mut out, run[0] as u64);
+        put_varint(&mut out, run.len() as u64);
+    }
+    Some(out)
+}
+
+fn encode_linear(unit: u64, scaled: &[i64]) -> Vec<u8> {
+    let span = scaled.iter().fold(0u64, |sum, &delta| sum.wrapping_add(delta as u64));
+    let slope = span / scaled.len() as u64;
+    let mut residual = 0i64;
+    let mut residuals = Vec::with_capacity(scaled.len());
+    for &delta in scaled {
+        residual = residual.wrapping_add(delta).wrapping_sub(slope as i64);
+        residuals.push(residual);
+    }
+    let (min, max) = min_max(&residuals);
+    let width = width_of(max.wrapping_sub(min) as u64);
+    let mut out = Vec::with_capacity(32 + packed_len(scaled.len(), width));
+    out.push(LINEAR);
+    put_scaled(&mut out, unit);
+    put_varint(&mut out, slope);
+    put_zigzag(&mut out, min);
+    out.push(width as u8);
+    let packed: Vec<u64> = residuals.iter().map(|value| value.wrapping_sub(min) as u64).collect();
+    pack(&packed, width, &mut out);
+    out
+}
+
+fn common_divisor(deltas: &[u64]) -> u64 {
+    let mut unit = deltas[0];
+    for &delta in deltas {
+        if !delta.is_multiple_of(unit) {
+            let (mut a, mut b) = (delta, unit);
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            unit = a;
+        }
+        if unit == 1 {
+            break;
+        }
+    }
+    unit
+}
+
+/// Appends `count` timestamps from `first` to `last` to `out`. They are strictly increasing and end with `last`, or
+/// this is an error.
+pub fn decode(
+    bytes: &[u8],
+    count: usize,
+    first: i64,
+    last: i64,
+    out: &mut Vec<i64>,
+) -> Result<(), DecodeError> {
+    let start = out.len();
+    decode_any(bytes, count, first, last, out)?;
+    let times = &out[start..];
+    // Reads rely on the order; the checksum makes this a proof of our own work rather than of the disk's.
+    let is_increasing = times.windows(2).fold(true, |sorted, pair| sorted & (pair[0] < pair[1]));
+    if times.len() != count || !is_increasing || times.last().is_some_and(|&time| time != last) {
+        return Err(DecodeError("timestamps are out of order"));
+    }
+    Ok(())
+}
+
+fn decode_any(
+    mut bytes: &[u8],
+    count: usize,
+    first: i64,
+    last: i64,
+    out: &mut Vec<i64>,
+) -> Result<(), DecodeError> {
+    if count == 0 {
+        return if bytes.is_empty() { Ok(()) } else { Err(DecodeError("timestamps")) };
+    }
+    let start = out.len();
+    if bytes.is_empty() {
+        let step = match count {
+            1 => 0,
+            _ => (last.wrapping_sub(first) as u64 / (count as u64 - 1)) as i64,
+        };
+        out.resize(start + count, step);
+        out[start] = first;
+        accumulate(&mut out[start + 1..], first, 0);
+        return Ok(());
+    }
+    let bytes = &mut bytes;
+    let encoding = take_byte(bytes)?;
+    let unit = take_scaled(bytes)? as i64;
+    out.push(first);
+    match encoding {
+        RUNS => {
+            for _ in 0..take_varint(bytes)?.min(RUNS_MAX as u64) {
+                let delta = (take_varint(bytes)? as i64).wrapping_mul(unit);
+                let length = take_varint(bytes)?;
+                if length > (count - (out.len() - start)) as u64 {
+                    return Err(DecodeError("run of timestamps"));
+                }
+                out.resize(out.len() + length as usize, delta);
+            }
+            if !bytes.is_empty() {
+                return Err(DecodeError("timestamps are followed by more bytes"));
+            }
+        }
+        DIFFERENCES => {
+            integer::decode(bytes, count - 1, out)?;
+            multiply(&mut out[start + 1..], unit);
+        }
+        LINEAR => {
+            let slope = take_varint(bytes)? as i64;
+            let base = take_zigzag(bytes)?;
+            let width = u32::from(take_byte(bytes)?);
+            unpack(bytes, width, count - 1, out)?;
+            for (row, slot) in out[start..].iter_mut().enumerate().skip(1) {
+                let residual = slot.wrapping_add(base);
+                let steps = slope.wrapping_mul(row as i64).wrapping_add(residual);
+                *slot = first.wrapping_add(steps.wrapping_mul(unit));
+            }
+            return Ok(());
+        }
+        _ => return Err(DecodeError("timestamp encoding")),
+    }
+    accumulate(&mut out[start + 1..], first, 0);
+    Ok(())
+}
+
+#[inline]
+fn multiply(values: &mut [i64], unit: i64) {
+    if unit != 1 {
+        for value in values {
+            *value = value.wrapping_mul(unit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(times: &[i64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(times, &mut out);
+        let mut read = vec![];
+        let (first, last) = (times.first().copied().unwrap_or(0), times.last().copied().unwrap_or(0));
+        decode(&out, times.len(), first, last, &mut read).expect("encoded above");
+        assert_eq!(read, times);
+        out
+    }
+
+    const SECOND: i64 = 1_000_000_000;
+
+    #[test]
+    fn a_regular_grid_takes_no_bytes_and_a_gap_a_few() {
+        let grid: Vec<i64> = (0..1000).map(|row| 1_700_000_000 * SECOND + row * 10 * SECOND).collect();
+        assert_eq!(check(&grid).len(), 0);
+        let gap: Vec<i64> =
+            grid.iter().map(|&time| if time > grid[500] { time + SECOND } else { time }).collect();
+        assert!(check(&gap).len() < 16);
+    }
+
+    #[test]
+    fn jitter_in_milliseconds_takes_its_bits() {
+        let jitter: Vec<i64> =
+            (0..1024).map(|row: i64| row * 10 * SECOND + (row * row * 7919 % 101) * 1_000_000).collect();
+        let bytes = check(&jitter);
+        assert!(bytes.len() < 1024, "{}", bytes.len());
+        assert_eq!(bytes[0], LINEAR);
+    }
+
+    #[test]
+    fn the_ends_of_time_come_back() {
+        check(&[i64::MIN, -1, 0, 1, i64::MAX]);
+        check(&[i64::MIN, i64::MAX]);
+        check(&[i64::MIN]);
+        check(&[]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_times_come_back(times in proptest::collection::btree_set(any::<i64>(), 0..200), scale in 0u32..40) {
+            let times: Vec<i64> = times.into_iter().collect();
+            check(&times);
+            let near: std::collections::BTreeSet<i64> = times.iter().map(|time| time >> scale).collect();
+            check(&near.iter().copied().collect::<Vec<_>>());
+            let mut units: Vec<i64> = near.iter().map(|time| (time >> 24).wrapping_mul(1_000_000)).collect();
+            units.dedup();
+            if units.is_sorted() {
+                check(&units);
+            }
+        }
+
+        #[test]
+        fn any_bytes_never_panic(mut bytes: Vec<u8>, tag in 0u8..5, count in 0usize..1100, first: i64, last: i64) {
+            bytes.insert(0, tag);
+            let mut out = Vec::new();
+            if decode(&bytes, count, first, last, &mut out).is_ok() {
+                prop_assert!(out.is_sorted_by(|a, b| a < b));
+            }
+            prop_assert!(out.len() <= count.max(1));
+        }
+
+        #[test]
+        fn mutated_bytes_never_panic(steps in proptest::collection::vec(1i64..1000, 1..200), at: usize, byte: u8) {
+            let times: Vec<i64> = steps.iter().scan(0, |sum, step| { *sum += step; Some(*sum) }).collect();
+            let mut out = Vec::new();
+            encode(&times, &mut out);
+            if !out.is_empty() {
+                let at = at % out.len();
+                out[at] = byte;
+                let _ = decode(&out, times.len(), times[0], times[times.len() - 1], &mut Vec::new());
+            }
+        }
+    }
+}
