@@ -1,5 +1,6 @@
 //! The read path inside one core, step by step.
 
+pub mod filter;
 pub mod partial;
 pub mod request;
 pub mod window;
