@@ -13,6 +13,7 @@ pub mod command;
 pub mod data;
 pub mod error;
 pub mod shard_group;
+pub mod view;
 
 pub use command::{Command, DeleteTarget, Outcome, RetentionPolicyChange, RetentionPolicySpec};
 pub use data::{
@@ -20,3 +21,5 @@ pub use data::{
     ShardGroupInfo, ShardInfo, SubscriptionInfo, SubscriptionMode, UserInfo,
 };
 pub use error::MetaError;
+
+pub use view::View;
