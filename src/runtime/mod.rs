@@ -1,1 +1,174 @@
-//! DOOR 3: spawn, sleep, now, random, mailboxes between cores.
+//! DOOR 3: tasks, time, chance, and what lies between cores.
+//!
+//! A [`Runtime`] is one core's handle, cheap to clone. [`glommio`] is the real side (pinned threads on io_uring), `sim`
+//! the seeded one (one thread, virtual time, chosen interleaving). Between cores go flume channels: they work on any
+//! executor and wake a core that sleeps. The only shared mutable state of the process is here ([`Gauges`]).
+
+pub mod glommio;
+pub mod host;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+/// Which of a core's queues a task stands in; each has its share of the core's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// Answers others wait for: the catalogue, field types, mailboxes, timers.
+    Control,
+    /// Connections and writes.
+    Ingest,
+    /// Scans and what follows them.
+    Query,
+    /// Snapshots and compaction.
+    Background,
+}
+
+impl Priority {
+    pub const ALL: [Self; 4] = [Self::Control, Self::Ingest, Self::Query, Self::Background];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Ingest => "ingest",
+            Self::Query => "query",
+            Self::Background => "background",
+        }
+    }
+}
+
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What the two sides implement.
+pub trait Door {
+    fn spawn(&self, priority: Priority, task: LocalFuture<()>);
+    fn sleep(&self, time: Duration) -> LocalFuture<()>;
+    fn wall_ns(&self) -> i64;
+    fn monotonic_ns(&self) -> u64;
+    fn random(&self) -> u64;
+}
+
+/// One core's handle to the door.
+#[derive(Clone)]
+pub struct Runtime(Rc<dyn Door>);
+
+impl Runtime {
+    pub fn new(door: Rc<dyn Door>) -> Self {
+        Self(door)
+    }
+
+    /// Starts a task on this core. It runs to its end, or to the end of the core.
+    pub fn spawn(&self, priority: Priority, task: impl Future<Output = ()> + 'static) {
+        self.0.spawn(priority, Box::pin(task));
+    }
+
+    /// Runs a future in another queue and gives its result. Dropping the returned future ends the task at its next
+    /// turn.
+    pub fn run<T, F>(&self, priority: Priority, task: F) -> impl Future<Output = Option<T>> + use<T, F>
+    where
+        T: 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let (sender, receiver) = flume::bounded(1);
+        self.spawn(priority, async move {
+            let mut task = std::pin::pin!(task);
+            // The asker gone, the work is ended when it is next woken.
+            let done = poll_fn(|cx| match sender.is_disconnected() {
+                true => Poll::Ready(None),
+                false => task.as_mut().poll(cx).map(Some),
+            });
+            if let Some(value) = done.await {
+                let _ = sender.try_send(value);
+            }
+        });
+        async move { receiver.into_recv_async().await.ok() }
+    }
+
+    pub async fn sleep(&self, time: Duration) {
+        self.0.sleep(time).await;
+    }
+
+    /// The future's value, or `None` once `time` has passed.
+    pub async fn timeout<T>(&self, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+        futures_lite::future::or(async { Some(future.await) }, async {
+            self.sleep(time).await;
+            None
+        })
+        .await
+    }
+
+    /// Nanoseconds since 1970, UTC; may jump.
+    pub fn wall_ns(&self) -> i64 {
+        self.0.wall_ns()
+    }
+
+    /// Nanoseconds since some moment; never goes back.
+    pub fn monotonic_ns(&self) -> u64 {
+        self.0.monotonic_ns()
+    }
+
+    pub fn monotonic_ms(&self) -> u64 {
+        self.monotonic_ns() / 1_000_000
+    }
+
+    /// Not for secrets that outlive a request.
+    pub fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+/// The mixing step of splitmix64.
+fn mix(state: u64) -> u64 {
+    let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// One number per core that every core may read: a hint, never a promise.
+#[derive(Clone)]
+pub struct Gauges(Arc<[AtomicU64]>);
+
+impl Gauges {
+    pub fn new(cores: usize) -> Self {
+        Self((0..cores).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub fn add(&self, core: usize, amount: i64) {
+        self.0[core].fetch_add(amount as u64, Ordering::Relaxed);
+    }
+
+    pub fn get(&self, core: usize) -> u64 {
+        self.0[core].load(Ordering::Relaxed)
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(|gauge| gauge.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The core with the least, and how much that is; the first of equals.
+    pub fn least(&self) -> (usize, u64) {
+        (0..self.0.len()).map(|core| (core, self.get(core))).min_by_key(|(_, value)| *value).unwrap_or((0, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_loaded_core_is_found() {
+        let gauges = Gauges::new(3);
+        gauges.add(0, 2);
+        gauges.add(1, 1);
+        gauges.add(2, 1);
+        assert_eq!(gauges.least(), (1, 1));
+        gauges.add(1, -1);
+        assert_eq!((gauges.least(), gauges.sum()), ((1, 0), 3));
+    }
+}

@@ -1,0 +1,124 @@
+//! The real side of the runtime door: one pinned glommio executor per core.
+//!
+//! Known defects of this glommio are worked around here. An executor can go to sleep although a task could run (when
+//! it is interrupted before its first queue); a timer on every core ends such a sleep after [`HEARTBEAT`]. A panic in a
+//! task would leave a core half alive; panics abort the process instead.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+
+use super::{Door, LocalFuture, Priority, Runtime};
+
+/// Bounds the sleep described above; twenty wake-ups a second cost a core about a twentieth of a percent.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// An idle core looks for work this long before it sleeps: a message between busy cores then costs 7 µs, not 25.
+/// Longer burns CPU beside other processes.
+const SPIN_BEFORE_PARK: Duration = Duration::from_micros(20);
+
+/// Registered memory for reads and writes of one ring; there are three per core. Less is taken where the limit of locked
+/// memory asks for it.
+const IO_MEMORY_BYTES: usize = 4 << 20;
+const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
+
+/// Shares of a core's time when all queues are busy.
+fn shares(priority: Priority) -> (Shares, Latency) {
+    match priority {
+        Priority::Control => (Shares::Static(1000), Latency::Matters(Duration::from_millis(2))),
+        Priority::Ingest => (Shares::Static(600), Latency::Matters(Duration::from_millis(5))),
+        Priority::Query => (Shares::Static(300), Latency::Matters(Duration::from_millis(10))),
+        Priority::Background => (Shares::Static(150), Latency::NotImportant),
+    }
+}
+
+struct Core {
+    queues: [TaskQueueHandle; 4],
+    started: Instant,
+    random: std::cell::Cell<u64>,
+}
+
+impl Core {
+    fn new(seed: u64) -> Self {
+        let executor = glommio::executor();
+        let queues = Priority::ALL.map(|priority| {
+            let (shares, latency) = shares(priority);
+            executor.create_task_queue(shares, latency, priority.name())
+        });
+        Self { queues, started: Instant::now(), random: std::cell::Cell::new(seed) }
+    }
+
+    fn queue(&self, priority: Priority) -> TaskQueueHandle {
+        self.queues[priority as usize]
+    }
+}
+
+impl Door for Core {
+    fn spawn(&self, priority: Priority, task: LocalFuture<()>) {
+        glommio::spawn_local_into(task, self.queue(priority))
+            .expect("a core's queues live as long as the core")
+            .detach();
+    }
+
+    fn sleep(&self, time: Duration) -> LocalFuture<()> {
+        Box::pin(glommio::timer::sleep(time))
+    }
+
+    fn wall_ns(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        super::mix(state)
+    }
+}
+
+/// Starts one thread pinned to `cpu`, which runs what `life` makes until it ends.
+pub fn start_core<F, T>(
+    core: usize,
+    cpu: Option<usize>,
+    io_memory_bytes_max: usize,
+    seed: u64,
+    life: impl FnOnce(Runtime) -> F + Send + 'static,
+) -> std::io::Result<CoreThread<T>>
+where
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let io_memory = IO_MEMORY_BYTES.min(io_memory_bytes_max / 3).max(IO_MEMORY_BYTES_MIN);
+    let handle = LocalExecutorBuilder::new(placement)
+        .name(&format!("core-{core}"))
+        .spin_before_park(SPIN_BEFORE_PARK)
+        .io_memory(io_memory)
+        .spawn(move || async move {
+            let runtime = Runtime::new(Rc::new(Core::new(seed)));
+            let beating = runtime.clone();
+            runtime.spawn(Priority::Control, async move {
+                loop {
+                    beating.sleep(HEARTBEAT).await;
+                }
+            });
+            life(runtime).await
+        })
+        .map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(CoreThread(handle))
+}
+
+/// A running core.
+pub struct CoreThread<T: Send + 'static>(glommio::ExecutorJoinHandle<T>);
+
+impl<T: Send + 'static> CoreThread<T> {
+    /// Waits for the core's end.
+    pub fn join(self) -> std::io::Result<T> {
+        self.0.join().map_err(|error| std::io::Error::other(error.to_string()))
+    }
+}
