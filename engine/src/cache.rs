@@ -1,1 +1,659 @@
-//! Per series, rows in arrival order.
+//! Rows in memory that are not yet in TSM files: one generation of one shard.
+//!
+//! A shard's *hot* generation takes the writes; a snapshot *seals* it and starts another, which shares the
+//! [`ActiveIndex`] (positions of series and shapes mean the same in both). A sealed generation does not change; it ends
+//! when its TSM file is in the manifest and no reader holds it.
+//!
+//! Per series the rows stand in order of arrival in a chain of chunks of one arena, each chunk larger than the one before
+//! (32 B to 4 KiB of rows), so that a series of one row costs little and a busy one is read in long runs:
+//!
+//!     page, 64 KiB     [ chunk | chunk | … ]
+//!     chunk            u32 next chunk (0: none), u32 bytes used, rows
+//!     row              varint shape + 1, zigzag change of the timestamp's difference to the row before,
+//!                      varint length of the values, values as they stood in the batch (docs/formats/batch.md)
+//!
+//! Inserting touches the series' list head and the end of its last chunk: two cache misses.
+
+use std::rc::Rc;
+
+use crate::index::active::{ActiveIndex, SeriesPosition, Shape, ShapePosition};
+use crate::limits::CACHE_GENERATION_BYTES_MAX;
+use crate::model::batch::{take_value, take_varint, unzigzag, value_length, zigzag};
+use crate::model::{Batch, Column, ColumnData, Field, FieldType, Rows, TimeRange, Value};
+
+const PAGE_BITS: u32 = 16;
+const PAGE_BYTES: usize = 1 << PAGE_BITS;
+const CHUNK_HEADER_BYTES: usize = 8;
+const CHUNK_BYTES_MIN: usize = 40;
+const CHUNK_BYTES_MAX: usize = 4096;
+/// Most bytes of a row before its values: three varints.
+const ROW_HEADER_MAX: usize = 5 + 10 + 5;
+
+/// One generation of one shard's cache.
+#[derive(Debug)]
+pub struct Cache {
+    /// By series position; shorter than the index when the newest series have no rows here.
+    lists: Vec<RowList>,
+    pages: Vec<Vec<u8>>,
+    page_bytes: u64,
+    /// Timestamps of first rows are kept as differences to this.
+    base_time: i64,
+    rows: u64,
+    series: u64,
+    time_min: i64,
+    time_max: i64,
+}
+
+/// The rows of one series.
+#[derive(Debug, Clone, Copy, Default)]
+struct RowList {
+    last_time: i64,
+    last_step: i64,
+    /// Address of the first and the last chunk; 0 is none (address 0 is never given out).
+    head: u32,
+    tail: u32,
+    tail_used: u32,
+    tail_bytes: u32,
+    /// Rows, and in the top bit whether they are out of order or repeat a timestamp.
+    rows: u32,
+}
+
+const OUT_OF_ORDER: u32 = 1 << 31;
+
+/// What an insert did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Inserted {
+    pub rows: u64,
+    pub values: u64,
+    /// Rows left out: their shape is refused, or the generation is full.
+    pub refused: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cache {
+    pub fn new() -> Self {
+        Self {
+            lists: Vec::new(),
+            pages: Vec::new(),
+            page_bytes: 0,
+            base_time: 0,
+            rows: 0,
+            series: 0,
+            time_min: i64::MAX,
+            time_max: i64::MIN,
+        }
+    }
+
+    /// Memory in use, in bytes, without the active index.
+    pub fn bytes(&self) -> u64 {
+        self.page_bytes + (self.lists.capacity() * size_of::<RowList>()) as u64
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Series that have rows here.
+    pub fn series(&self) -> u64 {
+        self.series
+    }
+
+    /// The span of the timestamps, wider than need be after deletes; empty without rows.
+    pub fn time_range(&self) -> TimeRange {
+        if self.rows == 0 {
+            return TimeRange::new(0, 0);
+        }
+        TimeRange::new(self.time_min, self.time_max.saturating_add(1))
+    }
+
+    /// Adds the rows of a batch whose shapes are not refused (`refused` by the batch's shape position; empty: none is).
+    pub fn insert(&mut self, index: &mut ActiveIndex, batch: &Batch, refused: &[bool]) -> Inserted {
+        // Series and shapes are looked up once per batch; rows then only follow numbers.
+        let mut inserted = Inserted::default();
+        let series: Vec<Option<SeriesPosition>> = (0..batch.series_count() as u32)
+            .map(|at| {
+                let (hash, key) = batch.series(at);
+                index.position(hash, key)
+            })
+            .collect();
+        let shapes: Vec<Option<(ShapePosition, u32)>> = (0..batch.shape_count() as u32)
+            .map(|at| {
+                let is_refused = refused.get(at as usize).copied().unwrap_or(false);
+                (!is_refused).then(|| {
+                    let shape = batch.shape(at);
+                    (index.shape_position(shape), shape.field_count() as u32)
+                })
+            })
+            .collect();
+        if self.lists.len() < index.len() {
+            self.grow_lists(index.len());
+        }
+        for row in batch.rows() {
+            let (Some(position), Some((shape, values))) =
+                (series[row.series as usize], shapes[row.shape as usize])
+            else {
+                inserted.refused += 1;
+                continue;
+            };
+            if self.append(position, shape, row.timestamp, row.values) {
+                inserted.rows += 1;
+                inserted.values += u64::from(values);
+            } else {
+                inserted.refused += 1;
+            }
+        }
+        inserted
+    }
+
+    /// By an eighth at least: doubling would cost a large shard twice its lists.
+    fn grow_lists(&mut self, len: usize) {
+        if len > self.lists.capacity() {
+            let more = len - self.lists.len();
+            self.lists.reserve_exact(more.max(self.lists.len() / 8).max(16));
+        }
+        self.lists.resize(len, RowList::default());
+    }
+
+    /// Adds one row; false when the generation can address no more.
+    #[inline]
+    fn append(
+        &mut self,
+        position: SeriesPosition,
+        shape: ShapePosition,
+        timestamp: i64,
+        values: &[u8],
+    ) -> bool {
+        if self.rows == 0 {
+            self.base_time = timestamp;
+        }
+        let mut list = self.lists[position as usize];
+        let is_first = list.rows & !OUT_OF_ORDER == 0;
+        let step = if is_first {
+            timestamp.wrapping_sub(self.base_time)
+        } else {
+            timestamp.wrapping_sub(list.last_time)
+        };
+        let mut header = RowHeader::default();
+        header.put(u64::from(shape) + 1);
+        header.put(zigzag(step.wrapping_sub(list.last_step)));
+        header.put(values.len() as u64);
+        let length = header.length + values.len();
+        if list.tail_used as usize + length > list.tail_bytes as usize && !self.add_chunk(&mut list, length) {
+            return false;
+        }
+        let page = &mut self.pages[(list.tail >> PAGE_BITS) as usize];
+        let start = (list.tail as usize & (PAGE_BYTES - 1)) + list.tail_used as usize;
+        page[start..start + header.length].copy_from_slice(&header.bytes[..header.length]);
+        page[start + header.length..start + length].copy_from_slice(values);
+        list.tail_used += length as u32;
+        if is_first {
+            self.series += 1;
+            // The first row's step is a distance to the base, no step between rows.
+            list.last_step = 0;
+        } else {
+            if timestamp <= list.last_time {
+                list.rows |= OUT_OF_ORDER;
+            }
+            list.last_step = step;
+        }
+        list.last_time = timestamp;
+        list.rows += 1;
+        self.lists[position as usize] = list;
+        self.rows += 1;
+        self.time_min = self.time_min.min(timestamp);
+        self.time_max = self.time_max.max(timestamp);
+        true
+    }
+
+    /// Makes a chunk with room for `length` bytes the list's tail.
+    fn add_chunk(&mut self, list: &mut RowList, length: usize) -> bool {
+        let wanted = (2 * list.tail_bytes as usize).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        let bytes = wanted.max(CHUNK_HEADER_BYTES + length);
+        let Some(address) = self.allocate(bytes) else { return false };
+        if list.tail != 0 {
+            let used = list.tail_used;
+            let chunk = self.chunk_mut(list.tail);
+            chunk[0..4].copy_from_slice(&address.to_le_bytes());
+            chunk[4..8].copy_from_slice(&used.to_le_bytes());
+        } else {
+            list.head = address;
+        }
+        list.tail = address;
+        list.tail_used = CHUNK_HEADER_BYTES as u32;
+        list.tail_bytes = bytes as u32;
+        true
+    }
+
+    /// `bytes` zeroed bytes in one page; their address, never 0.
+    fn allocate(&mut self, bytes: usize) -> Option<u32> {
+        let has_room = self.pages.last().is_some_and(|page| page.len() + bytes <= page.capacity());
+        if !has_room {
+            if self.pages.is_empty() {
+                // Page 0 stays empty, so that no address is 0.
+                self.pages.push(Vec::new());
+            }
+            // Small shards stay small: the first pages are short. One larger than PAGE_BYTES holds a single chunk at
+            // its start, so that offsets keep to PAGE_BITS.
+            let capacity = PAGE_BYTES.min(512 << self.pages.len().min(16)).max(bytes);
+            if self.page_bytes + capacity as u64 > CACHE_GENERATION_BYTES_MAX
+                || self.pages.len() >= 1 << (32 - PAGE_BITS)
+            {
+                return None;
+            }
+            self.page_bytes += capacity as u64;
+            self.pages.push(Vec::with_capacity(capacity));
+        }
+        let at = self.pages.len() - 1;
+        let page = &mut self.pages[at];
+        let start = page.len();
+        page.resize(start + bytes, 0);
+        Some((at << PAGE_BITS | start) as u32)
+    }
+
+    fn chunk_mut(&mut self, address: u32) -> &mut [u8] {
+        &mut self.pages[(address >> PAGE_BITS) as usize][address as usize & (PAGE_BYTES - 1)..]
+    }
+
+    fn chunk(&self, address: u32) -> &[u8] {
+        &self.pages[(address >> PAGE_BITS) as usize][address as usize & (PAGE_BYTES - 1)..]
+    }
+
+    /// Rows of a series here, duplicates counted.
+    #[inline]
+    pub fn row_count(&self, position: SeriesPosition) -> usize {
+        self.lists.get(position as usize).map_or(0, |list| (list.rows & !OUT_OF_ORDER) as usize)
+    }
+
+    /// The rows of a series in time order, merged; of the fields in `wanted` only (`None`: of all), and within `time`.
+    /// `None` when there is none. Rows in which every wanted field is absent are left in.
+    pub fn read(
+        &self,
+        index: &ActiveIndex,
+        position: SeriesPosition,
+        time: TimeRange,
+        wanted: Option<&[Vec<u8>]>,
+    ) -> Option<Rows> {
+        let count = self.row_count(position);
+        if count == 0 {
+            return None;
+        }
+        let list = self.lists[position as usize];
+        let mut rows = Transposed::new(index.shapes(), wanted, count);
+        self.each_row(list, |shape, timestamp, values| rows.push(shape, timestamp, values));
+        let mut rows = rows.finish();
+        if list.rows & OUT_OF_ORDER != 0 {
+            rows.bring_to_order();
+        }
+        rows.cut_to(time);
+        (!rows.is_empty()).then_some(rows)
+    }
+
+    /// Takes out the rows of a series within `time`; how many.
+    pub fn delete(&mut self, position: SeriesPosition, time: TimeRange) -> u64 {
+        let count = self.row_count(position);
+        if count == 0 || !time.overlaps(&self.time_range()) {
+            return 0;
+        }
+        let list = self.lists[position as usize];
+        let mut kept: Vec<(ShapePosition, i64, Vec<u8>)> = Vec::new();
+        self.each_row(list, |shape, timestamp, values| {
+            if !time.contains(timestamp) {
+                kept.push((shape, timestamp, values.to_vec()));
+            }
+        });
+        if kept.len() == count {
+            return 0;
+        }
+        // What stays is written anew; the old chunks are lost until the snapshot.
+        self.lists[position as usize] = RowList::default();
+        self.rows -= count as u64;
+        self.series -= 1;
+        let removed = count - kept.len();
+        for (shape, timestamp, values) in kept {
+            self.append(position, shape, timestamp, &values);
+        }
+        removed as u64
+    }
+
+    /// The rows of a list in order of arrival.
+    #[inline]
+    fn each_row(&self, list: RowList, mut row: impl FnMut(ShapePosition, i64, &[u8])) {
+        let mut address = list.head;
+        let mut time = self.base_time;
+        let mut step = 0i64;
+        let mut left = list.rows & !OUT_OF_ORDER;
+        let mut is_first = true;
+        while left > 0 {
+            let chunk = self.chunk(address);
+            let is_tail = address == list.tail;
+            let used = if is_tail { list.tail_used as usize } else { le_u32(chunk, 4) as usize };
+            let mut bytes = &chunk[CHUNK_HEADER_BYTES..used];
+            while !bytes.is_empty() {
+                let shape = take(&mut bytes) - 1;
+                step = step.wrapping_add(unzigzag(take(&mut bytes)));
+                time = time.wrapping_add(step);
+                if is_first {
+                    step = 0;
+                    is_first = false;
+                }
+                let length = take(&mut bytes) as usize;
+                let (values, rest) = bytes.split_at(length);
+                bytes = rest;
+                row(shape as ShapePosition, time, values);
+                left -= 1;
+            }
+            address = le_u32(chunk, 0);
+        }
+    }
+}
+
+#[inline]
+fn take(bytes: &mut &[u8]) -> u64 {
+    take_varint(bytes).expect("BUG: a row of the cache is malformed")
+}
+
+fn le_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The bytes of a row before its values.
+#[derive(Default)]
+struct RowHeader {
+    bytes: [u8; ROW_HEADER_MAX],
+    length: usize,
+}
+
+impl RowHeader {
+    #[inline]
+    fn put(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.length] = value as u8 | 0x80;
+            self.length += 1;
+            value >>= 7;
+        }
+        self.bytes[self.length] = value as u8;
+        self.length += 1;
+    }
+}
+
+/// Rows on their way into columns.
+struct Transposed<'a> {
+    shapes: &'a [Rc<Shape>],
+    wanted: Option<&'a [Vec<u8>]>,
+    rows: Rows,
+    capacity: usize,
+    /// Of the shape last seen: per field, its column.
+    shape: Option<ShapePosition>,
+    columns: Vec<Option<usize>>,
+    /// Whether the shape last seen fills every column, all integers: the plain loop.
+    is_plain: bool,
+}
+
+impl<'a> Transposed<'a> {
+    fn new(shapes: &'a [Rc<Shape>], wanted: Option<&'a [Vec<u8>]>, capacity: usize) -> Self {
+        let rows = Rows { times: Vec::with_capacity(capacity), ..Rows::default() };
+        Self { shapes, wanted, rows, capacity, shape: None, columns: Vec::new(), is_plain: false }
+    }
+
+    fn enter(&mut self, position: ShapePosition) {
+        self.shape = Some(position);
+        self.columns.clear();
+        let shape = &self.shapes[position as usize];
+        for field in &shape.fields {
+            if self.wanted.is_some_and(|wanted| !wanted.contains(&field.name)) {
+                self.columns.push(None);
+                continue;
+            }
+            let at = self.rows.field(&field.name).unwrap_or_else(|| {
+                self.rows.fields.push(field.clone());
+                self.rows.columns.push(column_with(field, self.rows.times.len(), self.capacity));
+                self.rows.fields.len() - 1
+            });
+            self.columns.push(Some(at));
+        }
+        self.is_plain = self.columns.iter().enumerate().all(|(at, column)| *column == Some(at))
+            && self.columns.len() == self.rows.columns.len()
+            && shape.fields.iter().all(|field| field.field_type == FieldType::Integer)
+            && self
+                .rows
+                .columns
+                .iter()
+                .all(|column| column.present.is_none() && column.field_type() == FieldType::Integer);
+    }
+
+    #[inline]
+    fn push(&mut self, shape: ShapePosition, timestamp: i64, mut values: &[u8]) {
+        if self.shape != Some(shape) {
+            self.enter(shape);
+        }
+        if self.is_plain {
+            for column in &mut self.rows.columns {
+                if let ColumnData::Integer(out) = &mut column.data {
+                    out.push(unzigzag(take(&mut values)));
+                }
+            }
+            self.rows.times.push(timestamp);
+            return;
+        }
+        let rows = self.rows.times.len();
+        for (field, column) in self.shapes[shape as usize].fields.iter().zip(&self.columns) {
+            let Some(at) = *column else {
+                let length = value_length(values, field.field_type).unwrap_or(values.len());
+                values = &values[length..];
+                continue;
+            };
+            push_value(&mut self.rows.columns[at], field.field_type, &mut values);
+        }
+        self.rows.times.push(timestamp);
+        for column in &mut self.rows.columns {
+            if column.len() == rows {
+                column.push(None);
+            }
+        }
+    }
+
+    fn finish(self) -> Rows {
+        self.rows
+    }
+}
+
+fn column_with(field: &Field, absent: usize, capacity: usize) -> Column {
+    let mut column = Column::empty(field.field_type);
+    match &mut column.data {
+        ColumnData::Float(values) => values.reserve(capacity),
+        ColumnData::Integer(values) => values.reserve(capacity),
+        ColumnData::Unsigned(values) => values.reserve(capacity),
+        ColumnData::Boolean(values) => values.reserve(capacity),
+        ColumnData::String(values) => values.ends.reserve(capacity),
+    }
+    column.append_absent(absent);
+    column
+}
+
+/// Takes one value off the front of `values` and onto the end of `column`.
+#[inline]
+fn push_value(column: &mut Column, field_type: FieldType, values: &mut &[u8]) {
+    match (&mut column.data, field_type) {
+        (ColumnData::Integer(out), FieldType::Integer) => out.push(unzigzag(take(values))),
+        (ColumnData::Unsigned(out), FieldType::Unsigned) => out.push(take(values)),
+        (ColumnData::Float(out), FieldType::Float) => {
+            let (head, rest) = values.split_first_chunk::<8>().expect("BUG: a float of the cache is cut");
+            *values = rest;
+            out.push(f64::from_le_bytes(*head));
+        }
+        (ColumnData::Boolean(out), FieldType::Boolean) => {
+            let (head, rest) = values.split_first().expect("BUG: a boolean of the cache is cut");
+            *values = rest;
+            out.push(*head != 0);
+        }
+        (ColumnData::String(out), FieldType::String) => {
+            let length = take(values) as usize;
+            let (head, rest) = values.split_at(length);
+            *values = rest;
+            out.push(head);
+        }
+        // A field whose type changed after its measurement was dropped: the other type's values count as absent.
+        _ => {
+            let value: Option<Value> = take_value(values, field_type);
+            column.push(value.as_ref());
+            return;
+        }
+    }
+    if let Some(present) = &mut column.present {
+        present.push(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::batch::put_value;
+    use crate::model::{BatchBuilder, SeriesKey};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Point = (u8, i64, Vec<(u8, i64)>);
+
+    /// Field 0 float, 1 integer, 2 string, 3 boolean, 4 unsigned; the name follows the type.
+    fn value(kind: u8, seed: i64) -> Value {
+        match kind {
+            0 => Value::Float(seed as f64 / 3.0),
+            1 => Value::Integer(seed),
+            2 => Value::String(vec![b's'; seed.unsigned_abs() as usize % 300]),
+            3 => Value::Boolean(seed % 2 == 0),
+            _ => Value::Unsigned(seed as u64),
+        }
+    }
+
+    fn key(series: u8) -> SeriesKey {
+        SeriesKey::build(b"m", &[(b"t", &[b'a' + series])])
+    }
+
+    fn batch(points: &[Point]) -> Batch {
+        let mut builder = BatchBuilder::new();
+        for (series, time, fields) in points {
+            let key = key(*series);
+            let series = builder.add_series(key.hash(), &key.0);
+            let names: Vec<[u8; 1]> = fields.iter().map(|(kind, _)| [b'a' + kind]).collect();
+            let shape = builder.add_shape(
+                b"m",
+                fields
+                    .iter()
+                    .zip(&names)
+                    .map(|((kind, seed), name)| (value(*kind, *seed).field_type(), name.as_slice())),
+            );
+            let mut values = Vec::new();
+            for (kind, seed) in fields {
+                put_value(&mut values, &value(*kind, *seed));
+            }
+            builder.add_row(series, shape, *time, &values);
+        }
+        builder.finish(1, 1)
+    }
+
+    fn point() -> impl Strategy<Value = Point> {
+        let fields = prop::collection::btree_map(0u8..5, any::<i64>(), 1..4)
+            .prop_map(|fields| fields.into_iter().collect::<Vec<_>>());
+        (0u8..4, prop_oneof![0i64..40, any::<i64>()], fields)
+    }
+
+    proptest! {
+        /// What is read equals a map written point by point, with deletes in between.
+        #[test]
+        fn rows_read_back_merged_and_in_order(
+            steps in prop::collection::vec(
+                prop_oneof![
+                    4 => prop::collection::vec(point(), 1..40).prop_map(Ok),
+                    1 => (0u8..4, 0i64..40, 0i64..40).prop_map(Err),
+                ],
+                1..12,
+            ),
+        ) {
+            let mut index = ActiveIndex::new();
+            let mut cache = Cache::new();
+            let mut model: BTreeMap<u8, BTreeMap<i64, BTreeMap<u8, Value>>> = BTreeMap::new();
+            for step in &steps {
+                match step {
+                    Ok(points) => {
+                        let inserted = cache.insert(&mut index, &batch(points), &[]);
+                        prop_assert_eq!(inserted.rows, points.len() as u64);
+                        for (series, time, fields) in points {
+                            let row = model.entry(*series).or_default().entry(*time).or_default();
+                            row.extend(fields.iter().map(|(kind, seed)| (*kind, value(*kind, *seed))));
+                        }
+                    }
+                    Err((series, start, end)) => {
+                        let range = TimeRange::new(*start, *end);
+                        let key = key(*series);
+                        if let Some(position) = index.find(key.hash(), &key.0) {
+                            cache.delete(position, range);
+                        }
+                        model.entry(*series).or_default().retain(|time, _| !range.contains(*time));
+                    }
+                }
+            }
+            for series in 0..4u8 {
+                let key = key(series);
+                let rows = index
+                    .find(key.hash(), &key.0)
+                    .and_then(|at| cache.read(&index, at, TimeRange { start: i64::MIN, end: i64::MAX }, None))
+                    .unwrap_or_default();
+                let mut want = model.remove(&series).unwrap_or_default();
+                // A half-open range cannot hold the last instant.
+                want.remove(&i64::MAX);
+                prop_assert_eq!(rows.times.clone(), want.keys().copied().collect::<Vec<_>>());
+                for (at, row) in want.values().enumerate() {
+                    for (field, column) in rows.fields.iter().zip(&rows.columns) {
+                        prop_assert_eq!(column.get(at), row.get(&(field.name[0] - b'a')).cloned());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_shape_leaves_its_rows_out() {
+        let mut index = ActiveIndex::new();
+        let mut cache = Cache::new();
+        let points = [(0, 1, vec![(1, 5)]), (0, 2, vec![(0, 5)])];
+        let inserted = cache.insert(&mut index, &batch(&points), &[true, false]);
+        assert_eq!(inserted, Inserted { rows: 1, values: 1, refused: 1 });
+        assert_eq!(cache.time_range(), TimeRange::new(2, 3));
+    }
+
+    #[test]
+    fn only_wanted_fields_and_times_are_read() {
+        let mut index = ActiveIndex::new();
+        let mut cache = Cache::new();
+        let points: Vec<Point> = (0..500).map(|n| (0, n, vec![(0, n), (1, n), (2, n)])).collect();
+        cache.insert(&mut index, &batch(&points), &[]);
+        let rows = cache.read(&index, 0, TimeRange::new(10, 13), Some(&[b"b".to_vec()])).expect("rows");
+        assert_eq!(rows.times, [10, 11, 12]);
+        assert_eq!(rows.columns, [Column { data: ColumnData::Integer(vec![10, 11, 12]), present: None }]);
+    }
+
+    #[test]
+    fn a_row_of_a_series_of_one_row_takes_little() {
+        let mut index = ActiveIndex::new();
+        let mut cache = Cache::new();
+        for n in 0..100_000u32 {
+            let key = format!("m,t={n}");
+            let mut builder = BatchBuilder::new();
+            let series = builder.add_series(crate::model::series_key::hash(key.as_bytes()), key.as_bytes());
+            let shape = builder.add_shape(b"m", [(FieldType::Float, b"v".as_slice())].into_iter());
+            builder.add_row(series, shape, 1_700_000_000_000_000_000 + i64::from(n), &1.5f64.to_le_bytes());
+            cache.insert(&mut index, &builder.finish(1, 1), &[]);
+        }
+        let per_series = cache.bytes() as f64 / 1e5;
+        assert!(per_series < 100.0, "{per_series} B per series");
+    }
+}

@@ -22,6 +22,7 @@ pub mod shard;
 pub mod stats;
 pub mod store;
 pub mod tsm;
+pub mod wait;
 pub mod wal;
 
 pub use error::{Error, Result};

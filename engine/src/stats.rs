@@ -1,1 +1,51 @@
-//! Plain counters of one core; read by copying.
+//! Counters of one core's store: plain numbers, read by copying. They only grow, except those called `…_now`.
+
+/// See the field docs; bytes and counts since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    // writes
+    pub batches_written: u64,
+    pub points_written: u64,
+    pub values_written: u64,
+    /// Rows refused for a field type conflict.
+    pub points_dropped: u64,
+    /// Writes refused because the write pool was full.
+    pub writes_refused: u64,
+    /// Group commits: one WAL write each.
+    pub wal_writes: u64,
+    pub wal_bytes: u64,
+    pub wal_bytes_now: u64,
+    /// Entries read back from WALs at start.
+    pub wal_entries_replayed: u64,
+
+    // cache
+    pub cache_bytes_now: u64,
+    pub cache_rows_now: u64,
+    pub series_active_now: u64,
+    pub index_bytes_now: u64,
+    pub write_pool_used_now: u64,
+    pub write_pool_max_now: u64,
+
+    // background
+    pub snapshots: u64,
+    pub snapshot_rows: u64,
+    pub snapshot_bytes: u64,
+    pub compactions: u64,
+    pub compactions_full: u64,
+    pub compaction_bytes_read: u64,
+    pub compaction_bytes_written: u64,
+    /// Blocks taken over by copying their bytes.
+    pub compaction_blocks_copied: u64,
+    /// Blocks decoded and encoded anew.
+    pub compaction_blocks_merged: u64,
+    pub compaction_errors: u64,
+
+    // files
+    pub shards_now: u64,
+    pub shards_open_now: u64,
+    pub tsm_files_now: u64,
+    pub tsm_bytes_now: u64,
+    pub tombstones_now: u64,
+    pub deletes: u64,
+    pub shards_dropped: u64,
+}

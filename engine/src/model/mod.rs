@@ -9,6 +9,7 @@ pub mod column;
 pub mod field;
 pub mod id;
 pub mod kernel;
+pub mod rows;
 pub mod series_key;
 pub mod time;
 
@@ -16,5 +17,6 @@ pub use batch::{Batch, BatchBuilder, RowRef, ShapeRef};
 pub use column::{Bitmap, Column, ColumnData, StringColumn};
 pub use field::{FieldType, Value};
 pub use id::{DatabaseId, NodeId, RetentionPolicyId, ShardGroupId, ShardId};
+pub use rows::{Field, Rows};
 pub use series_key::SeriesKey;
 pub use time::{TIME_MAX, TIME_MIN, TimeRange, Window};

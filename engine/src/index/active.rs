@@ -1,0 +1,370 @@
+//! The active series of one shard: key → position, the sorted order of the keys, and the shapes of their rows.
+//!
+//! A position is handed out in order of arrival and stays for the life of the index object; keys are never removed. When
+//! most series have gone quiet the shard starts a new object with those that are left (a reader keeps its old one).
+//!
+//! Memory per series: 16 B (where the key stands, its hash) + 5 to 10 B (hash table) + 4 B (sorted order) + the key.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use hashbrown::{HashMap, HashTable};
+
+use crate::compact::Pace;
+use crate::limits::SORT_RUN_MAX;
+use crate::model::{Field, FieldType, ShapeRef};
+
+/// A series of one [`ActiveIndex`].
+pub type SeriesPosition = u32;
+/// A shape of one [`ActiveIndex`].
+pub type ShapePosition = u32;
+
+/// Bytes of a page of keys. A key longer than this has a page of its own.
+const KEY_PAGE_BYTES: usize = 32 << 10;
+
+/// A measurement and the fields of its rows, in the order of their values.
+#[derive(Debug)]
+pub struct Shape {
+    pub measurement: Vec<u8>,
+    pub fields: Vec<Field>,
+}
+
+/// One per shard that takes writes; ends when the shard goes cold.
+#[derive(Debug, Default)]
+pub struct ActiveIndex {
+    table: HashTable<SeriesPosition>,
+    entries: Vec<Entry>,
+    pages: Vec<Vec<u8>>,
+    key_bytes: u64,
+    /// All positions below `sorted.len()`, in the order of their keys.
+    sorted: Rc<Vec<SeriesPosition>>,
+    shapes: Vec<Rc<Shape>>,
+    shape_positions: HashMap<Vec<u8>, ShapePosition>,
+    shape_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: u64,
+    page: u32,
+    /// Offset in the page (below 2^15) in the upper bits, length (at most 2^17) in the lower 17.
+    place: u32,
+}
+
+const LENGTH_BITS: u32 = 17;
+/// Longest series key an index takes, in bytes. Line protocol allows 65,535.
+pub const KEY_BYTES_MAX: usize = (1 << LENGTH_BITS) - 1;
+const _: () = assert!(KEY_PAGE_BYTES <= 1 << (32 - LENGTH_BITS));
+
+impl ActiveIndex {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of series; positions are below it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Memory in use, in bytes.
+    pub fn bytes(&self) -> u64 {
+        (self.table.capacity() * 5
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.sorted.capacity() * 4) as u64
+            + self.key_bytes
+            + self.shape_bytes
+    }
+
+    #[inline]
+    pub fn key(&self, position: SeriesPosition) -> &[u8] {
+        let entry = self.entries[position as usize];
+        let start = (entry.place >> LENGTH_BITS) as usize;
+        let length = (entry.place & KEY_BYTES_MAX as u32) as usize;
+        &self.pages[entry.page as usize][start..start + length]
+    }
+
+    #[inline]
+    pub fn hash(&self, position: SeriesPosition) -> u64 {
+        self.entries[position as usize].hash
+    }
+
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<SeriesPosition> {
+        self.table.find(hash, |&at| self.entries[at as usize].hash == hash && self.key(at) == key).copied()
+    }
+
+    /// The position of a series, made when it is new. `None` for a key longer than [`KEY_BYTES_MAX`].
+    #[inline]
+    pub fn position(&mut self, hash: u64, key: &[u8]) -> Option<SeriesPosition> {
+        if let Some(position) = self.find(hash, key) {
+            return Some(position);
+        }
+        self.insert(hash, key)
+    }
+
+    fn insert(&mut self, hash: u64, key: &[u8]) -> Option<SeriesPosition> {
+        if key.len() > KEY_BYTES_MAX {
+            return None;
+        }
+        let position = u32::try_from(self.entries.len()).ok()?;
+        let has_room = self.pages.last().is_some_and(|page| page.len() + key.len() <= page.capacity());
+        if !has_room {
+            // Small shards stay small: the first pages are short, later ones full size.
+            let page = KEY_PAGE_BYTES.min(1024 << self.pages.len().min(5)).max(key.len());
+            self.pages.push(Vec::with_capacity(page));
+            self.key_bytes += page as u64;
+        }
+        let page_at = self.pages.len() - 1;
+        let page = &mut self.pages[page_at];
+        let start = page.len() as u32;
+        page.extend_from_slice(key);
+        self.entries.push(Entry {
+            hash,
+            page: page_at as u32,
+            place: start << LENGTH_BITS | key.len() as u32,
+        });
+        let entries = &self.entries;
+        self.table.insert_unique(hash, position, |&at| entries[at as usize].hash);
+        Some(position)
+    }
+
+    pub fn shape(&self, position: ShapePosition) -> &Rc<Shape> {
+        &self.shapes[position as usize]
+    }
+
+    pub fn shapes(&self) -> &[Rc<Shape>] {
+        &self.shapes
+    }
+
+    /// The position of a shape, made when it is new.
+    pub fn shape_position(&mut self, shape: ShapeRef<'_>) -> ShapePosition {
+        let key = shape_key(shape);
+        if let Some(&position) = self.shape_positions.get(&key) {
+            return position;
+        }
+        let position = self.shapes.len() as ShapePosition;
+        self.shapes.push(Rc::new(Shape {
+            measurement: shape.measurement().to_vec(),
+            fields: shape
+                .fields()
+                .map(|(field_type, name)| Field { name: name.to_vec(), field_type })
+                .collect(),
+        }));
+        self.shape_bytes += 2 * key.len() as u64 + 48 * shape.field_count() as u64 + 128;
+        self.shape_positions.insert(key, position);
+        position
+    }
+
+    /// The fields of a measurement's active shapes with their types, sorted, each once.
+    pub fn fields_of(&self, measurement: &[u8]) -> Vec<(Vec<u8>, FieldType)> {
+        let mut fields: Vec<_> = self
+            .shapes
+            .iter()
+            .filter(|shape| shape.measurement == measurement)
+            .flat_map(|shape| shape.fields.iter().map(|field| (field.name.clone(), field.field_type)))
+            .collect();
+        fields.sort();
+        fields.dedup();
+        fields
+    }
+
+    /// Sorts positions whose keys all begin with the same `depth` bytes: eight bytes of each key are compared as one
+    /// number, and only keys equal in them are looked at again.
+    fn sort_by_key(&self, positions: &mut [SeriesPosition], depth: usize) {
+        let Some(&first) = positions.first() else { return };
+        if positions.len() == 1 {
+            return;
+        }
+        let mut depth = depth;
+        let first_key = self.key(first);
+        let mut common = first_key.len();
+        for &at in positions[1..].iter() {
+            let key = self.key(at);
+            common = common_prefix(&first_key[..common], key);
+        }
+        depth = depth.max(common);
+        let mut cached: Vec<(u64, SeriesPosition)> =
+            positions.iter().map(|&at| (eight_bytes(self.key(at), depth), at)).collect();
+        cached.sort_unstable();
+        for (slot, &(_, at)) in positions.iter_mut().zip(&cached) {
+            *slot = at;
+        }
+        let mut start = 0;
+        while start < cached.len() {
+            let mut end = start + 1;
+            while end < cached.len() && cached[end].0 == cached[start].0 {
+                end += 1;
+            }
+            if end - start > 1 {
+                // Padding with zeros may have made unequal keys equal; where a key ends here they are compared whole.
+                let one_ends = positions[start..end].iter().any(|&at| self.key(at).len() <= depth + 8);
+                if one_ends || end - start <= 8 {
+                    positions[start..end].sort_unstable_by(|&a, &b| self.key(a).cmp(self.key(b)));
+                } else {
+                    self.sort_by_key(&mut positions[start..end], depth);
+                }
+            }
+            start = end;
+        }
+    }
+}
+
+/// All positions of the index in the order of their keys, at the moment of the call. Newcomers since the last call are
+/// sorted in runs and merged in, giving way to other work in between.
+pub async fn sorted_positions(index: &RefCell<ActiveIndex>, pace: &Pace) -> Rc<Vec<SeriesPosition>> {
+    let (sorted, count) = {
+        let index = index.borrow();
+        (index.sorted.clone(), index.len())
+    };
+    if sorted.len() == count {
+        return sorted;
+    }
+    let newcomers: Vec<SeriesPosition> = (sorted.len() as u32..count as u32).collect();
+    let mut runs: Vec<Vec<SeriesPosition>> = Vec::new();
+    for run in newcomers.chunks(SORT_RUN_MAX) {
+        let mut run = run.to_vec();
+        index.borrow().sort_by_key(&mut run, 0);
+        pace.spent(64 * run.len() as u64).await;
+        runs.push(run);
+    }
+    // Pairwise, so that each position moves as often as the logarithm of the runs.
+    while runs.len() > 1 {
+        let mut merged = Vec::with_capacity(runs.len().div_ceil(2));
+        let mut pairs = runs.into_iter();
+        while let Some(left) = pairs.next() {
+            merged.push(match pairs.next() {
+                Some(right) => merge_positions(index, &left, &right, pace).await,
+                None => left,
+            });
+        }
+        runs = merged;
+    }
+    let newcomers = runs.pop().unwrap_or_default();
+    let all =
+        if sorted.is_empty() { newcomers } else { merge_positions(index, &sorted, &newcomers, pace).await };
+    let all = Rc::new(all);
+    let mut index = index.borrow_mut();
+    if index.sorted.len() < all.len() {
+        index.sorted = all.clone();
+    }
+    all
+}
+
+async fn merge_positions(
+    index: &RefCell<ActiveIndex>,
+    left: &[SeriesPosition],
+    right: &[SeriesPosition],
+    pace: &Pace,
+) -> Vec<SeriesPosition> {
+    let mut out = Vec::with_capacity(left.len() + right.len());
+    let (mut l, mut r) = (0, 0);
+    while l < left.len() && r < right.len() {
+        {
+            let index = index.borrow();
+            let until = out.len() + SORT_RUN_MAX;
+            while l < left.len() && r < right.len() && out.len() < until {
+                if index.key(left[l]) < index.key(right[r]) {
+                    out.push(left[l]);
+                    l += 1;
+                } else {
+                    out.push(right[r]);
+                    r += 1;
+                }
+            }
+        }
+        pace.spent(64 * SORT_RUN_MAX as u64).await;
+    }
+    out.extend_from_slice(&left[l..]);
+    out.extend_from_slice(&right[r..]);
+    out
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The eight bytes from `at` as a number that sorts as they do; zeros behind the end.
+#[inline]
+fn eight_bytes(key: &[u8], at: usize) -> u64 {
+    let rest = key.get(at..).unwrap_or_default();
+    let mut bytes = [0; 8];
+    let length = rest.len().min(8);
+    bytes[..length].copy_from_slice(&rest[..length]);
+    u64::from_be_bytes(bytes)
+}
+
+/// A shape's bytes for the map: names with their lengths, so that no two shapes share them.
+fn shape_key(shape: ShapeRef<'_>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(16 + 16 * shape.field_count());
+    let measurement = shape.measurement();
+    key.extend_from_slice(&(measurement.len() as u16).to_le_bytes());
+    key.extend_from_slice(measurement);
+    for (field_type, name) in shape.fields() {
+        key.push(field_type as u8);
+        key.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        key.extend_from_slice(name);
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::series_key;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_position_is_found_again_by_its_key_and_only_by_it() {
+        let mut index = ActiveIndex::new();
+        for n in 0..10_000u32 {
+            let key = format!("cpu,host=h{n}");
+            assert_eq!(index.position(series_key::hash(key.as_bytes()), key.as_bytes()), Some(n));
+        }
+        // A key with another one's hash is another series.
+        let hash = series_key::hash(b"cpu,host=h7");
+        assert_eq!(index.find(hash, b"cpu,host=h7"), Some(7));
+        assert_eq!(index.find(hash, b"cpu,host=h8"), None);
+        assert_eq!(index.position(hash, b"cpu,host=h7"), Some(7));
+        assert_eq!(index.key(4321), b"cpu,host=h4321");
+        assert_eq!(index.position(1, &vec![b'x'; KEY_BYTES_MAX + 1]), None);
+        let long = vec![b'x'; KEY_BYTES_MAX];
+        let position = index.position(1, &long).expect("fits");
+        assert_eq!(index.key(position), long);
+    }
+
+    #[test]
+    fn a_million_active_series_take_less_than_150_mb() {
+        let mut index = ActiveIndex::new();
+        for n in 0..1_000_000u32 {
+            let key = format!("cpu,host=host_{n},region=eu-central-1,rack=12,service=3,team=LON");
+            index.position(series_key::hash(key.as_bytes()), key.as_bytes());
+        }
+        let per_series = index.bytes() as f64 / 1e6;
+        assert!(per_series < 150.0, "{per_series} B per series");
+    }
+
+    proptest! {
+        /// Positions come out in the order of their keys, however the newcomers arrive.
+        #[test]
+        fn sorted_positions_follow_the_keys(
+            keys in prop::collection::vec("(cpu|disk)?,[a\0]{0,20}[a-c]{0,3}", 1..200),
+            parts in 1usize..5,
+        ) {
+            let index = RefCell::new(ActiveIndex::new());
+            let pace = Pace::new();
+            for part in keys.chunks(keys.len().div_ceil(parts)) {
+                for key in part {
+                    index.borrow_mut().position(series_key::hash(key.as_bytes()), key.as_bytes());
+                }
+                let sorted = futures_lite::future::block_on(sorted_positions(&index, &pace));
+                let index = index.borrow();
+                prop_assert_eq!(sorted.len(), index.len());
+                prop_assert!(sorted.windows(2).all(|pair| index.key(pair[0]) < index.key(pair[1])));
+            }
+        }
+    }
+}

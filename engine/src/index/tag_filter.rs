@@ -1,0 +1,136 @@
+//! Evaluates a condition on tags over series keys, its regular expressions compiled once.
+//!
+//! A missing tag is the empty string, as everywhere: `host != 'a'` holds for a series without `host`.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+use crate::model::series_key;
+use crate::scan::request::TagFilter;
+
+/// Most bytes a compiled expression may take.
+const REGEX_BYTES_MAX: usize = 10 << 20;
+
+/// A [`TagFilter`] ready to be asked about many keys.
+#[derive(Debug, Clone)]
+pub enum TagMatcher {
+    Constant(bool),
+    Equal { name: Vec<u8>, value: Vec<u8>, negated: bool },
+    Matches { name: Vec<u8>, pattern: Box<regex::bytes::Regex>, negated: bool },
+    And(Vec<TagMatcher>),
+    Or(Vec<TagMatcher>),
+}
+
+impl TagMatcher {
+    /// `Error::Invalid` for a pattern that does not compile.
+    pub fn new(filter: &TagFilter) -> Result<Self> {
+        Ok(match filter {
+            TagFilter::Constant(holds) => Self::Constant(*holds),
+            TagFilter::Equal { name, value } => {
+                Self::Equal { name: name.clone(), value: value.clone(), negated: false }
+            }
+            TagFilter::NotEqual { name, value } => {
+                Self::Equal { name: name.clone(), value: value.clone(), negated: true }
+            }
+            TagFilter::Matches { name, pattern } => Self::regex(name, pattern, false)?,
+            TagFilter::NotMatches { name, pattern } => Self::regex(name, pattern, true)?,
+            TagFilter::And(parts) => Self::And(parts.iter().map(Self::new).collect::<Result<_>>()?),
+            TagFilter::Or(parts) => Self::Or(parts.iter().map(Self::new).collect::<Result<_>>()?),
+        })
+    }
+
+    /// No filter: all series.
+    pub fn optional(filter: Option<&TagFilter>) -> Result<Self> {
+        filter.map_or(Ok(Self::Constant(true)), Self::new)
+    }
+
+    fn regex(name: &[u8], pattern: &str, negated: bool) -> Result<Self> {
+        let pattern = regex::bytes::RegexBuilder::new(pattern)
+            .size_limit(REGEX_BYTES_MAX)
+            .build()
+            .map_err(|error| Error::Invalid(format!("regular expression {pattern}: {error}")))?;
+        Ok(Self::Matches { name: name.to_vec(), pattern: Box::new(pattern), negated })
+    }
+
+    /// Whether a series with this canonical key passes.
+    pub fn matches_key(&self, key: &[u8]) -> bool {
+        self.matches(&|name| series_key::tag_value(key, name))
+    }
+
+    /// Whether a series with these tags passes; `tag` gives a tag's unescaped value.
+    pub fn matches<'a>(&self, tag: &impl Fn(&[u8]) -> Option<Cow<'a, [u8]>>) -> bool {
+        match self {
+            Self::Constant(holds) => *holds,
+            Self::Equal { name, value, negated } => {
+                (tag(name).unwrap_or_default().as_ref() == value.as_slice()) != *negated
+            }
+            Self::Matches { name, pattern, negated } => {
+                pattern.is_match(&tag(name).unwrap_or_default()) != *negated
+            }
+            Self::And(parts) => parts.iter().all(|part| part.matches(tag)),
+            Self::Or(parts) => parts.iter().any(|part| part.matches(tag)),
+        }
+    }
+
+    /// Whether a tag value passes, for conditions on this one tag: `None` when the condition is not about `name` alone.
+    pub fn matches_value(&self, name: &[u8], value: &[u8]) -> Option<bool> {
+        if !self.is_about(name) {
+            return None;
+        }
+        Some(self.matches(&|_| Some(Cow::Borrowed(value))))
+    }
+
+    fn is_about(&self, tag: &[u8]) -> bool {
+        match self {
+            Self::Constant(_) => true,
+            Self::Equal { name, .. } | Self::Matches { name, .. } => name == tag,
+            Self::And(parts) | Self::Or(parts) => parts.iter().all(|part| part.is_about(tag)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SeriesKey;
+
+    #[test]
+    fn a_missing_tag_is_the_empty_string() {
+        let key = SeriesKey::build(b"cpu", &[(b"host", b"a b"), (b"rack", b"7")]).0;
+        let equal = |name: &str, value: &str| TagFilter::Equal { name: name.into(), value: value.into() };
+        let unequal =
+            |name: &str, value: &str| TagFilter::NotEqual { name: name.into(), value: value.into() };
+        let like =
+            |name: &str, pattern: &str| TagFilter::Matches { name: name.into(), pattern: pattern.into() };
+        let unlike =
+            |name: &str, pattern: &str| TagFilter::NotMatches { name: name.into(), pattern: pattern.into() };
+        let cases = [
+            (equal("host", "a b"), true),
+            (equal("host", "a"), false),
+            (equal("zone", ""), true),
+            (unequal("zone", "x"), true),
+            (unequal("zone", ""), false),
+            (like("host", "^a"), true),
+            (like("zone", "^$"), true),
+            (unlike("zone", "x"), true),
+            (unlike("rack", "[0-9]"), false),
+            (TagFilter::And(vec![equal("rack", "7"), unequal("host", "b")]), true),
+            (TagFilter::And(vec![]), true),
+            (TagFilter::Or(vec![]), false),
+            (TagFilter::Or(vec![equal("rack", "8"), like("host", "b$")]), true),
+            (TagFilter::Constant(false), false),
+        ];
+        for (filter, want) in cases {
+            assert_eq!(TagMatcher::new(&filter).expect("compiles").matches_key(&key), want, "{filter:?}");
+        }
+        assert!(TagMatcher::new(&like("host", "(")).is_err());
+    }
+
+    #[test]
+    fn a_condition_on_one_tag_is_answered_from_its_value() {
+        let filter = TagFilter::Equal { name: b"host".to_vec(), value: b"a".to_vec() };
+        let matcher = TagMatcher::new(&filter).expect("compiles");
+        assert_eq!(matcher.matches_value(b"host", b"a"), Some(true));
+        assert_eq!(matcher.matches_value(b"rack", b"a"), None);
+    }
+}
