@@ -8,7 +8,9 @@
 //! The engine cannot sleep and does not know the executor: long work counts its units with [`Pace`] and gives way by
 //! returning `Pending` once; who runs next is decided outside.
 
+pub mod manifest;
 pub mod plan;
+pub mod tombstone;
 
 use std::cell::Cell;
 

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
+use crate::model::batch::{put_varint, take_varint};
 use crate::model::series_key;
 use crate::scan::request::TagFilter;
 
@@ -87,6 +88,78 @@ impl TagMatcher {
             Self::And(parts) | Self::Or(parts) => parts.iter().all(|part| part.is_about(tag)),
         }
     }
+}
+
+/// Deepest nesting of a filter read from bytes.
+const FILTER_DEPTH_MAX: usize = 256;
+
+/// Appends a filter: u8 kind, then varint-length names and values; And and Or count their parts.
+pub fn put_filter(out: &mut Vec<u8>, filter: &TagFilter) {
+    let put_pair = |out: &mut Vec<u8>, kind: u8, name: &[u8], value: &[u8]| {
+        out.push(kind);
+        for bytes in [name, value] {
+            put_varint(out, bytes.len() as u64);
+            out.extend_from_slice(bytes);
+        }
+    };
+    match filter {
+        TagFilter::Constant(holds) => out.extend_from_slice(&[0, u8::from(*holds)]),
+        TagFilter::Equal { name, value } => put_pair(out, 1, name, value),
+        TagFilter::NotEqual { name, value } => put_pair(out, 2, name, value),
+        TagFilter::Matches { name, pattern } => put_pair(out, 3, name, pattern.as_bytes()),
+        TagFilter::NotMatches { name, pattern } => put_pair(out, 4, name, pattern.as_bytes()),
+        TagFilter::And(parts) | TagFilter::Or(parts) => {
+            out.push(if matches!(filter, TagFilter::And(_)) { 5 } else { 6 });
+            put_varint(out, parts.len() as u64);
+            for part in parts {
+                put_filter(out, part);
+            }
+        }
+    }
+}
+
+/// Takes a filter off the front; `None` when the bytes are not one.
+pub fn take_filter(bytes: &mut &[u8]) -> Option<TagFilter> {
+    take_filter_below(bytes, FILTER_DEPTH_MAX)
+}
+
+fn take_filter_below(bytes: &mut &[u8], depth: usize) -> Option<TagFilter> {
+    let depth = depth.checked_sub(1)?;
+    let (&kind, rest) = bytes.split_first()?;
+    *bytes = rest;
+    let take_name = |bytes: &mut &[u8]| {
+        let length = usize::try_from(take_varint(bytes)?).ok()?;
+        let (head, rest) = bytes.split_at_checked(length)?;
+        *bytes = rest;
+        Some(head.to_vec())
+    };
+    Some(match kind {
+        0 => {
+            let (&holds, rest) = bytes.split_first()?;
+            *bytes = rest;
+            TagFilter::Constant(holds != 0)
+        }
+        1 => TagFilter::Equal { name: take_name(bytes)?, value: take_name(bytes)? },
+        2 => TagFilter::NotEqual { name: take_name(bytes)?, value: take_name(bytes)? },
+        3 | 4 => {
+            let name = take_name(bytes)?;
+            let pattern = String::from_utf8(take_name(bytes)?).ok()?;
+            if kind == 3 {
+                TagFilter::Matches { name, pattern }
+            } else {
+                TagFilter::NotMatches { name, pattern }
+            }
+        }
+        5 | 6 => {
+            let count = take_varint(bytes)?;
+            let mut parts = Vec::new();
+            for _ in 0..count {
+                parts.push(take_filter_below(bytes, depth)?);
+            }
+            if kind == 5 { TagFilter::And(parts) } else { TagFilter::Or(parts) }
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
