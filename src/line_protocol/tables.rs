@@ -1,0 +1,236 @@
+//! The distinct series and shapes of one body, numbered in order of appearance.
+//!
+//! A series is found by the bytes of its key as sent: those are what the next line repeats. Keys that are canonical
+//! as sent are not copied, they stay in the body; the others have their canonical form in an arena, and share the
+//! number of every other spelling of it.
+
+use std::ops::Range;
+
+use hashbrown::HashTable;
+use tidemark_engine::model::{FieldType, series_key};
+
+/// Measurement and fields of a row, in order: one per distinct combination of a body.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Number in this body, from 0.
+    pub id: u32,
+    /// Name, unescaped.
+    pub measurement: Vec<u8>,
+    pub(super) measurement_id: u32,
+    /// The bytes that tell it from other shapes; see [`Tables::shape_with`].
+    pub(super) signature: Vec<u8>,
+    /// Type and unescaped name of each field.
+    pub fields: Vec<(FieldType, Vec<u8>)>,
+    /// How the fast path recognises it; `None` when a name needs escapes.
+    pub(super) pattern: Option<super::fast::Pattern>,
+}
+
+impl Shape {
+    /// Types and names of the fields, as a batch wants them.
+    pub fn field_refs(&self) -> impl ExactSizeIterator<Item = (FieldType, &[u8])> {
+        self.fields.iter().map(|(field_type, name)| (*field_type, name.as_slice()))
+    }
+}
+
+/// Where key bytes are.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Body,
+    Arena,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    at: u32,
+    length: u32,
+    place: Place,
+}
+
+/// One spelling of a series key.
+#[derive(Debug, Clone, Copy)]
+struct Spelling {
+    hash: u64,
+    raw: Span,
+    series: u32,
+}
+
+/// A series of the body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Series {
+    /// Placement hash.
+    pub hash: u64,
+    key: Span,
+    pub measurement_id: u32,
+}
+
+/// What usually follows: lines of one sender repeat their order.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Habit {
+    /// The spelling that came after this one, plus 1; 0 when none did yet.
+    pub next: u32,
+    /// The shape it last had, plus 1; 0 when none is known.
+    pub shape: u32,
+}
+
+/// See the head of this file. Kept between bodies for its memory only.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    spellings: Vec<Spelling>,
+    pub habits: Vec<Habit>,
+    by_raw: HashTable<u32>,
+    series: Vec<Series>,
+    arena: Vec<u8>,
+    measurements: Vec<Vec<u8>>,
+    by_measurement: HashTable<u32>,
+    shapes: Vec<Shape>,
+    by_shape: HashTable<u32>,
+}
+
+/// More than this is given back after a body; see [`Tables::clear`].
+const KEPT_SERIES_MAX: usize = 65_536;
+
+impl Tables {
+    pub fn clear(&mut self) {
+        if self.spellings.capacity() > KEPT_SERIES_MAX {
+            *self = Self::default();
+            return;
+        }
+        self.spellings.clear();
+        self.habits.clear();
+        self.by_raw.clear();
+        self.series.clear();
+        self.arena.clear();
+        self.measurements.clear();
+        self.by_measurement.clear();
+        self.shapes.clear();
+        self.by_shape.clear();
+    }
+
+    #[inline]
+    fn bytes<'a>(&'a self, body: &'a [u8], span: Span) -> &'a [u8] {
+        let from = match span.place {
+            Place::Body => body,
+            Place::Arena => &self.arena,
+        };
+        &from[span.at as usize..span.at as usize + span.length as usize]
+    }
+
+    /// The key of a spelling as sent.
+    #[inline]
+    pub fn raw<'a>(&'a self, body: &'a [u8], spelling: u32) -> &'a [u8] {
+        self.bytes(body, self.spellings[spelling as usize].raw)
+    }
+
+    #[inline]
+    pub fn series_of(&self, spelling: u32) -> u32 {
+        self.spellings[spelling as usize].series
+    }
+
+    #[inline]
+    pub fn series(&self, series: u32) -> &Series {
+        &self.series[series as usize]
+    }
+
+    /// The canonical key of a series.
+    #[inline]
+    pub fn key<'a>(&'a self, body: &'a [u8], series: u32) -> &'a [u8] {
+        self.bytes(body, self.series[series as usize].key)
+    }
+
+    #[inline]
+    pub fn shape(&self, shape: u32) -> &Shape {
+        &self.shapes[shape as usize]
+    }
+
+    /// The spelling with these raw bytes, whose hash is `hash`.
+    #[inline]
+    pub fn find(&self, body: &[u8], hash: u64, raw: &[u8]) -> Option<u32> {
+        self.by_raw
+            .find(hash, |&at| {
+                let spelling = &self.spellings[at as usize];
+                spelling.hash == hash && self.bytes(body, spelling.raw) == raw
+            })
+            .copied()
+    }
+
+    /// Adds a series whose key stands, canonical, in the body.
+    pub fn add_canonical(&mut self, raw: Range<usize>, hash: u64, measurement: &[u8]) -> u32 {
+        let span = Span { at: raw.start as u32, length: raw.len() as u32, place: Place::Body };
+        let measurement_id = self.measurement_id(measurement);
+        self.series.push(Series { hash, key: span, measurement_id });
+        self.add_spelling(hash, span, self.series.len() as u32 - 1)
+    }
+
+    /// Adds the spelling `raw` of the series with the canonical key `key`, and the series if it is new.
+    pub fn add_other(
+        &mut self,
+        body: &[u8],
+        raw: Range<usize>,
+        hash: u64,
+        key: &[u8],
+        measurement: &[u8],
+    ) -> u32 {
+        let key_hash = series_key::hash(key);
+        let series = match self.find(body, key_hash, key) {
+            Some(spelling) => self.series_of(spelling),
+            None => {
+                let span =
+                    Span { at: self.arena.len() as u32, length: key.len() as u32, place: Place::Arena };
+                self.arena.extend_from_slice(key);
+                let measurement_id = self.measurement_id(measurement);
+                self.series.push(Series { hash: key_hash, key: span, measurement_id });
+                let series = self.series.len() as u32 - 1;
+                self.add_spelling(key_hash, span, series);
+                series
+            }
+        };
+        let span = Span { at: raw.start as u32, length: raw.len() as u32, place: Place::Body };
+        self.add_spelling(hash, span, series)
+    }
+
+    fn add_spelling(&mut self, hash: u64, raw: Span, series: u32) -> u32 {
+        let at = self.spellings.len() as u32;
+        self.spellings.push(Spelling { hash, raw, series });
+        self.habits.push(Habit::default());
+        let spellings = &self.spellings;
+        self.by_raw.insert_unique(hash, at, |&at| spellings[at as usize].hash);
+        at
+    }
+
+    pub fn measurement_id(&mut self, name: &[u8]) -> u32 {
+        let hash = series_key::hash(name);
+        if let Some(&at) = self.by_measurement.find(hash, |&at| self.measurements[at as usize] == name) {
+            return at;
+        }
+        let at = self.measurements.len() as u32;
+        self.measurements.push(name.to_vec());
+        let measurements = &self.measurements;
+        self.by_measurement.insert_unique(hash, at, |&at| series_key::hash(&measurements[at as usize]));
+        at
+    }
+
+    /// The shape with this signature (see [`start_signature`]), made when new; its `id` is set here.
+    pub fn shape_with(&mut self, signature: &[u8], make: impl FnOnce() -> Shape) -> u32 {
+        let hash = series_key::hash(signature);
+        if let Some(&at) = self.by_shape.find(hash, |&at| self.shapes[at as usize].signature == signature) {
+            return at;
+        }
+        let id = self.shapes.len() as u32;
+        self.shapes.push(Shape { id, signature: signature.to_vec(), ..make() });
+        let shapes = &self.shapes;
+        self.by_shape.insert_unique(hash, id, |&at| series_key::hash(&shapes[at as usize].signature));
+        id
+    }
+}
+
+/// The bytes that tell two shapes apart: measurement first.
+pub(super) fn start_signature(out: &mut Vec<u8>, measurement_id: u32) {
+    out.extend_from_slice(&measurement_id.to_le_bytes());
+}
+
+/// One more field of a signature.
+pub(super) fn extend_signature(out: &mut Vec<u8>, field_type: FieldType, name: &[u8]) {
+    out.push(field_type as u8);
+    out.extend_from_slice(&(name.len() as u32).to_le_bytes());
+    out.extend_from_slice(name);
+}
