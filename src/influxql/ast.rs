@@ -619,11 +619,28 @@ impl SelectStatement {
         self.sort_fields.first().is_none_or(|field| field.ascending)
     }
 
+    /// The interval of `GROUP BY time(interval)` in nanoseconds; `None` when there is none or it is 0.
+    pub fn group_by_interval(&self) -> Result<Option<i64>, &'static str> {
+        for dimension in &self.dimensions {
+            let Expr::Call(call) = &dimension.expr else { continue };
+            if call.name != "time" {
+                continue;
+            }
+            return match call.args.as_slice() {
+                [Expr::Duration(0)] | [Expr::Duration(0), _] => Ok(None),
+                [Expr::Duration(every)] | [Expr::Duration(every), _] => Ok(Some(*every)),
+                [_] | [_, _] => Err("time dimension must have duration argument"),
+                _ => Err("time dimension expected 1 or 2 arguments"),
+            };
+        }
+        Ok(None)
+    }
+
     /// Whether no field calls a function.
     pub fn is_raw(&self) -> bool {
         let mut raw = true;
         for field in &self.fields {
-            field.expr.walk(&mut |expr| raw &= !matches!(expr, Expr::Call(_) | Expr::Distinct(_)));
+            field.expr.walk(&mut |expr| raw &= !matches!(expr, Expr::Call(_)));
         }
         raw
     }
