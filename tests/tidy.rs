@@ -18,7 +18,8 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Edges on one floor, or upward, that were decided.
-const ALLOWED: [(&str, &str); 2] = [("statement", "write"), ("statement", "query")];
+/// Cores carry commands to the core that decides, and the new state to all; meta stays blind to cores.
+const ALLOWED: [(&str, &str); 3] = [("statement", "write"), ("statement", "query"), ("cores", "meta")];
 
 /// Files that may name the executor: the real sides of the three doors.
 const GLOMMIO: [&str; 3] = ["engine/src/disk/uring.rs", "net/src/socket/uring.rs", "src/runtime/glommio.rs"];

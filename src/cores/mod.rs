@@ -1,1 +1,360 @@
-//! One loop per CPU; a handle to ask a core and await its reply.
+//! One loop per CPU, and the handle by which the rest of the server asks any core.
+//!
+//! A core owns its shards, its WAL, its connections. Whoever wants something of it sends a [`CoreRequest`] and awaits the
+//! [`CoreReply`]; the own core is called directly. Between two cores:
+//!
+//! * Bytes are taken from the pair's credits before a request is sent, and given back with the reply, whose room they
+//!   include: a mailbox is bounded and a reply never waits.
+//! * Whoever drains a mailbox starts a task per request and never waits for another core itself.
+//! * A scan is a stream of its own; dropping it ends the work on the other core at its next step.
+
+pub mod counters;
+pub mod main_loop;
+pub mod placement;
+pub mod request;
+
+use std::cell::{Cell, OnceCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidemark_engine::index::fields::FieldDefinition;
+use tidemark_engine::model::{ShardGroupId, ShardId};
+use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ScanChunk, ScanRequest};
+use tidemark_engine::store::{ShardWrite, WriteOutcome};
+use tidemark_engine::{Error, Result};
+use tidemark_net::pool::Pool;
+use tidemark_net::socket::uring::Accepted;
+
+pub use counters::{CoreStats, CounterValues, Counters};
+pub use request::{CoreReply, CoreRequest};
+
+use crate::meta::{Command, Data, MetaError, Outcome, ShardGroupInfo, View};
+use crate::runtime::{Gauges, LocalFuture, Runtime};
+
+/// Bytes one core may have in flight to another: a few of the largest usual batches. More only moves the queue.
+const PAIR_BYTES_MAX: u64 = 32 << 20;
+
+/// Chunks of a scan on their way between two cores.
+const SCAN_CHUNKS_AHEAD: usize = 2;
+
+/// What travels between cores.
+enum Letter {
+    Call {
+        request: CoreRequest,
+        reply: flume::Sender<CoreReply>,
+    },
+    Scan {
+        request: ScanRequest,
+        chunks: flume::Sender<Result<ScanChunk>>,
+        cancel: flume::Receiver<()>,
+    },
+    /// A connection this core is to serve.
+    Connection(Accepted),
+}
+
+/// What a core does with what it is asked; implemented by the main loop.
+trait Local {
+    fn serve(&self, request: CoreRequest) -> LocalFuture<CoreReply>;
+    fn scan(&self, request: ScanRequest) -> LocalFuture<Result<Box<dyn LocalScan>>>;
+}
+
+/// A scan on its own core.
+trait LocalScan {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<ScanChunk>>> + '_>>;
+}
+
+/// One core's way to all cores; cheap to clone, never leaves its core.
+#[derive(Clone)]
+pub struct Cores(Rc<Inner>);
+
+struct Inner {
+    this: usize,
+    mailboxes: Vec<flume::Sender<Letter>>,
+    /// Per core, what may still be sent to it.
+    credits: Vec<Pool>,
+    local: OnceCell<Rc<dyn Local>>,
+    runtime: Runtime,
+    view: View,
+    counters: Counters,
+    /// Connections per core.
+    connections: Gauges,
+    write_timeout: Duration,
+    last_version: Cell<u64>,
+    node: u64,
+}
+
+/// The ends of all mailboxes, made before the cores start.
+pub struct Mesh {
+    senders: Vec<flume::Sender<Letter>>,
+    receivers: Vec<flume::Receiver<Letter>>,
+    connections: Gauges,
+}
+
+/// One core's part of the [`Mesh`].
+pub struct MeshEnd {
+    core: usize,
+    senders: Vec<flume::Sender<Letter>>,
+    receiver: flume::Receiver<Letter>,
+    connections: Gauges,
+}
+
+impl Mesh {
+    pub fn new(cores: usize) -> Self {
+        // Bounded by the credits of each pair, in bytes.
+        let (senders, receivers) = (0..cores).map(|_| flume::unbounded()).unzip();
+        Self { senders, receivers, connections: Gauges::new(cores) }
+    }
+
+    /// The part of each core, in order.
+    pub fn into_ends(self) -> Vec<MeshEnd> {
+        let Self { senders, receivers, connections } = self;
+        let ends = receivers.into_iter().enumerate().map(|(core, receiver)| MeshEnd {
+            core,
+            senders: senders.clone(),
+            receiver,
+            connections: connections.clone(),
+        });
+        ends.collect()
+    }
+}
+
+impl Cores {
+    fn new(end: &MeshEnd, runtime: Runtime, view: View, node: u64, write_timeout: Duration) -> Self {
+        Self(Rc::new(Inner {
+            this: end.core,
+            mailboxes: end.senders.clone(),
+            credits: end.senders.iter().map(|_| Pool::new(PAIR_BYTES_MAX)).collect(),
+            local: OnceCell::new(),
+            runtime,
+            view,
+            counters: Counters::default(),
+            connections: end.connections.clone(),
+            write_timeout,
+            last_version: Cell::new(0),
+            node,
+        }))
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.mailboxes.len()
+    }
+
+    /// The number of this core.
+    pub fn this(&self) -> usize {
+        self.0.this
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    pub fn connections(&self) -> &Gauges {
+        &self.0.connections
+    }
+
+    /// This core's copy of the catalogue.
+    pub fn view(&self) -> &View {
+        &self.0.view
+    }
+
+    /// This node's id.
+    pub fn node(&self) -> u64 {
+        self.0.node
+    }
+
+    /// The version of a batch made now: the clock, but always greater than the last.
+    pub fn version(&self) -> u64 {
+        let version = (self.0.runtime.wall_ns() as u64).max(self.0.last_version.get() + 1);
+        self.0.last_version.set(version);
+        version
+    }
+
+    /// The core that owns the shard at `position` of its group.
+    pub fn core_of(&self, group: ShardGroupId, position: usize) -> usize {
+        placement::core_of(group, position, self.count())
+    }
+
+    /// As [`core_of`](Self::core_of), by id.
+    pub fn core_of_shard(&self, group: &ShardGroupInfo, shard: ShardId) -> Option<usize> {
+        let position = group.shards.iter().position(|info| info.id == shard)?;
+        Some(self.core_of(group.id, position))
+    }
+
+    /// Asks a core. `Error::Full`: its mailbox had no room for as long as a write may take.
+    pub async fn call(&self, core: usize, request: CoreRequest) -> Result<CoreReply> {
+        let inner = &*self.0;
+        if core == inner.this {
+            return Ok(inner.local.get().ok_or(Error::Closed)?.serve(request).await);
+        }
+        counters::add(&inner.counters.mailbox_requests, 1);
+        let bytes = request.bytes().min(PAIR_BYTES_MAX);
+        let credit = match inner.credits[core].try_reserve(bytes) {
+            Ok(credit) => credit,
+            Err(_) => {
+                let waited =
+                    inner.runtime.timeout(inner.write_timeout, inner.credits[core].reserve(bytes)).await;
+                match waited {
+                    Some(Ok(credit)) => credit,
+                    _ => {
+                        counters::add(&inner.counters.mailbox_full, 1);
+                        return Err(Error::Full { what: "mailbox of a core" });
+                    }
+                }
+            }
+        };
+        let (reply, answer) = flume::bounded(1);
+        inner.mailboxes[core].send(Letter::Call { request, reply }).map_err(|_| Error::Closed)?;
+        // The credit comes back when the core has answered, even if nobody waits for the answer any more: until then
+        // the request stands in its mailbox.
+        let answered = Answered { receiver: answer, credit: Some(credit), runtime: &inner.runtime };
+        answered.wait().await
+    }
+
+    /// Writes batches whose shards are owned by `core`; durable when it answers.
+    pub async fn write(&self, core: usize, writes: Vec<ShardWrite>) -> Result<Vec<WriteOutcome>> {
+        match self.call(core, CoreRequest::Write { writes }).await? {
+            CoreReply::Written(outcomes) => outcomes,
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// The types that hold for fields of a group, decided by its registrar.
+    pub async fn register_fields(
+        &self,
+        group: ShardGroupId,
+        asked: Vec<FieldDefinition>,
+    ) -> Result<Vec<FieldDefinition>> {
+        let core = placement::registrar_of(group, self.count());
+        match self.call(core, CoreRequest::RegisterFields { group, asked }).await? {
+            CoreReply::Fields(fields) => fields,
+            _ => Err(mismatch()),
+        }
+    }
+
+    pub async fn catalog(&self, core: usize, request: CatalogRequest) -> Result<CatalogReply> {
+        match self.call(core, CoreRequest::Catalog(request)).await? {
+            CoreReply::Catalog(reply) => reply,
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// A request that is answered by "done".
+    pub async fn ask(&self, core: usize, request: CoreRequest) -> Result<()> {
+        match self.call(core, request).await? {
+            CoreReply::Done(done) => done,
+            _ => Err(mismatch()),
+        }
+    }
+
+    pub async fn stats(&self, core: usize) -> Result<CoreStats> {
+        match self.call(core, CoreRequest::Stats).await? {
+            CoreReply::Stats(stats) => Ok(*stats),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Has the catalogue changed. When it answers, every core of this node has the new state.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, MetaError> {
+        match self.call(0, CoreRequest::Propose(command)).await {
+            Ok(CoreReply::Proposed(outcome)) => outcome,
+            Ok(_) => Err(MetaError::Unavailable(mismatch().to_string())),
+            Err(error) => Err(MetaError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Starts a scan of a core's shards.
+    pub async fn scan(&self, core: usize, request: ScanRequest) -> Result<ScanStream> {
+        let inner = &*self.0;
+        if core == inner.this {
+            let scan = inner.local.get().ok_or(Error::Closed)?.scan(request).await?;
+            return Ok(ScanStream(Source::Local(scan)));
+        }
+        let (chunks, receiver) = flume::bounded(SCAN_CHUNKS_AHEAD);
+        let (keep_going, cancel) = flume::bounded(1);
+        inner.mailboxes[core].send(Letter::Scan { request, chunks, cancel }).map_err(|_| Error::Closed)?;
+        Ok(ScanStream(Source::Remote { chunks: receiver, _keep_going: keep_going }))
+    }
+
+    /// Hands a connection over. The counts of both cores are the caller's task.
+    pub fn hand_over(&self, core: usize, connection: Accepted) {
+        // A core whose mailbox is gone is stopping, and so are we: the connection closes.
+        let _ = self.0.mailboxes[core].send(Letter::Connection(connection));
+    }
+
+    /// Where each live shard is on this node.
+    pub fn placements(&self, data: &Data) -> hashbrown::HashMap<ShardId, usize> {
+        let mut placements = hashbrown::HashMap::new();
+        for database in &data.databases {
+            for policy in &database.retention_policies {
+                for group in policy.live_groups() {
+                    for (position, shard) in group.shards.iter().enumerate() {
+                        placements.insert(shard.id, self.core_of(group.id, position));
+                    }
+                }
+            }
+        }
+        placements
+    }
+}
+
+fn mismatch() -> Error {
+    Error::Invalid("BUG: a core answered another question".to_owned())
+}
+
+/// A reply under way. Dropped early, a task keeps the credit until the reply is there.
+struct Answered<'a> {
+    receiver: flume::Receiver<CoreReply>,
+    credit: Option<tidemark_net::pool::Reservation>,
+    runtime: &'a Runtime,
+}
+
+impl Answered<'_> {
+    async fn wait(mut self) -> Result<CoreReply> {
+        let reply = self.receiver.recv_async().await.map_err(|_| Error::Closed);
+        self.credit = None;
+        reply
+    }
+}
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        if let Some(credit) = self.credit.take() {
+            let receiver = self.receiver.clone();
+            self.runtime.spawn(crate::runtime::Priority::Control, async move {
+                let _ = receiver.recv_async().await;
+                drop(credit);
+            });
+        }
+    }
+}
+
+/// The chunks of a scan, wherever it runs. Dropping it ends the scan.
+pub struct ScanStream(Source);
+
+enum Source {
+    Local(Box<dyn LocalScan>),
+    Remote {
+        chunks: flume::Receiver<Result<ScanChunk>>,
+        /// The other core sees it go.
+        _keep_going: flume::Sender<()>,
+    },
+}
+
+impl ScanStream {
+    pub async fn next(&mut self) -> Result<Option<ScanChunk>> {
+        match &mut self.0 {
+            Source::Local(scan) => scan.next().await,
+            Source::Remote { chunks, .. } => match chunks.recv_async().await {
+                Ok(chunk) => chunk.map(Some),
+                // All chunks were sent, or the core is gone; a core that goes ends the process.
+                Err(_) => Ok(None),
+            },
+        }
+    }
+}

@@ -79,6 +79,33 @@ impl Door for Core {
         self.random.set(state);
         super::mix(state)
     }
+
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) {
+        // When its queue is full the work is dropped, which the asker sees.
+        let _ = helper().try_send(work);
+    }
+}
+
+/// Work waiting for the helper thread; more is a sign of an attack on passwords, and is refused.
+const HELPER_QUEUE_MAX: usize = 1024;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The one helper thread, started when it is first needed.
+fn helper() -> &'static flume::Sender<Work> {
+    static HELPER: std::sync::OnceLock<flume::Sender<Work>> = std::sync::OnceLock::new();
+    HELPER.get_or_init(|| {
+        let (sender, receiver) = flume::bounded::<Work>(HELPER_QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("helper".to_owned())
+            .spawn(move || {
+                for work in receiver {
+                    work();
+                }
+            })
+            .expect("a thread can be started");
+        sender
+    })
 }
 
 /// Starts one thread pinned to `cpu`, which runs what `life` makes until it ends.

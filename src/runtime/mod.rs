@@ -52,6 +52,8 @@ pub trait Door {
     fn wall_ns(&self) -> i64;
     fn monotonic_ns(&self) -> u64;
     fn random(&self) -> u64;
+    /// Runs what would block a core elsewhere.
+    fn offload(&self, work: Box<dyn FnOnce() + Send>);
 }
 
 /// One core's handle to the door.
@@ -115,6 +117,16 @@ impl Runtime {
 
     pub fn monotonic_ms(&self) -> u64 {
         self.monotonic_ns() / 1_000_000
+    }
+
+    /// Runs slow work (password hashes, name resolution) on the helper thread of the process; `None` when that is
+    /// gone.
+    pub async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = flume::bounded(1);
+        self.0.offload(Box::new(move || {
+            let _ = sender.send(work());
+        }));
+        receiver.recv_async().await.ok()
     }
 
     /// Not for secrets that outlive a request.

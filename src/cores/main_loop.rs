@@ -1,0 +1,442 @@
+//! A core's life: open the store, hand over what a former core left, serve, work in the background, stop.
+//!
+//! 1. Core 0 opens the catalogue and gives its state to all.
+//! 2. Every core opens its store; entries of its WALs that belong to other cores go to them. Nobody serves before all
+//!    have done so ([`Checkpoint`]).
+//! 3. The mailbox is drained by a task that starts one task per request, in the queue of its kind.
+//! 4. Background steps follow one another in their own queue, which gets what the others leave.
+//! 5. The end: nothing new is taken, what was acknowledged is durable already, caches are written to files.
+//!
+//! The only place that touches a [`Store`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_engine::disk::Disk;
+use tidemark_engine::scan::request::{CatalogRequest, ScanChunk, ScanRequest, ShardRef};
+use tidemark_engine::store::{ForeignEntry, Placement, ShardWrite, Step, Store, StoreOptions, WriteOutcome};
+use tidemark_engine::{Error, Result};
+use tidemark_net::socket::uring::Accepted;
+
+use super::{CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd};
+use crate::meta::{Command, Data, MetaError, Outcome, View};
+use crate::runtime::{LocalFuture, Priority, Runtime};
+
+/// Bytes of a merge between two looks at the other queues.
+const BACKGROUND_STEP_BYTES: u64 = 256 << 10;
+
+/// After a background step that failed: the disk may recover, the log must not fill.
+const BACKGROUND_RETRY: Duration = Duration::from_secs(5);
+
+/// What a core is made of; travels to its thread.
+pub struct CoreSetup {
+    pub end: MeshEnd,
+    pub node: u64,
+    pub write_timeout: Duration,
+    pub store: StoreSetup,
+    /// Core 0 sends the first catalogue here, to every core.
+    pub catalogue: CatalogueExchange,
+    pub checkpoint: Checkpoint,
+}
+
+/// Where the first catalogue comes from.
+pub struct CatalogueExchange {
+    pub senders: Vec<flume::Sender<Arc<Data>>>,
+    pub receiver: flume::Receiver<Arc<Data>>,
+}
+
+/// The options of a store that do not depend on the catalogue.
+#[derive(Debug, Clone)]
+pub struct StoreSetup {
+    /// The WAL this core writes.
+    pub wal_id: u64,
+    /// The WALs it reads at start.
+    pub wal_ids_replayed: Vec<u64>,
+    /// Its share of the process's memory.
+    pub bytes: u64,
+    pub cache_snapshot_bytes: u64,
+    pub cache_cold_ns: u64,
+    pub full_cold_ns: u64,
+    pub cold_codec: bool,
+}
+
+/// Where all cores wait for the slowest.
+pub struct Checkpoint {
+    arrived: flume::Sender<usize>,
+    go: flume::Receiver<()>,
+}
+
+/// The control thread's side of [`Checkpoint`].
+pub struct Gate {
+    arrivals: flume::Receiver<usize>,
+    go: Vec<flume::Sender<()>>,
+}
+
+/// A gate for `cores` cores, and the checkpoint of each.
+pub fn checkpoints(cores: usize) -> (Gate, Vec<Checkpoint>) {
+    let (arrived, arrivals) = flume::unbounded();
+    let (go, waiting): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::unbounded()).unzip();
+    let checkpoints = waiting.into_iter().map(|go| Checkpoint { arrived: arrived.clone(), go }).collect();
+    (Gate { arrivals, go }, checkpoints)
+}
+
+impl Gate {
+    /// Waits until every core has arrived and lets them go on. `false`: a core is gone.
+    pub fn open_once(&self) -> bool {
+        for _ in &self.go {
+            if self.arrivals.recv().is_err() {
+                return false;
+            }
+        }
+        self.go.iter().all(|go| go.send(()).is_ok())
+    }
+}
+
+impl Checkpoint {
+    /// Waits for all others. Fails when one of them is gone.
+    pub async fn pass(&self, core: usize) -> Result<()> {
+        self.arrived.send(core).map_err(|_| Error::Closed)?;
+        self.go.recv_async().await.map_err(|_| Error::Closed)
+    }
+}
+
+/// Decides commands and makes them durable; lives on core 0.
+pub trait Decider: 'static {
+    /// The state after the command, and its answer.
+    fn decide(&self, command: Command) -> LocalFuture<Result<(Outcome, Arc<Data>), MetaError>>;
+}
+
+/// A core that has opened its store.
+pub struct Core<D: Disk> {
+    pub cores: Cores,
+    store: Store<D>,
+    runtime: Runtime,
+    /// Connections other cores hand over.
+    pub connections: flume::Receiver<Accepted>,
+    pub checkpoint: Checkpoint,
+    commit_ended: flume::Receiver<()>,
+}
+
+/// Steps 1 and 2. `decider` is given on core 0 alone, with the state it starts from.
+pub async fn open<D: Disk>(
+    runtime: Runtime,
+    disk: D,
+    setup: CoreSetup,
+    decider: Option<(Rc<dyn Decider>, Arc<Data>)>,
+    net_stats: Rc<dyn Fn(&mut CoreStats)>,
+) -> Result<Core<D>> {
+    let CoreSetup { end, node, write_timeout, store: store_setup, catalogue, checkpoint } = setup;
+    if let Some((_, data)) = &decider {
+        for sender in &catalogue.senders {
+            let _ = sender.send(Arc::clone(data));
+        }
+    }
+    let data = catalogue.receiver.recv_async().await.map_err(|_| Error::Closed)?;
+    let view = View::new(Arc::clone(&data));
+    let cores = Cores::new(&end, runtime.clone(), view, node, write_timeout);
+    let (store, foreign) = Store::open(disk, store_options(&cores, &data, store_setup)).await?;
+
+    let (commit_end, commit_ended) = flume::bounded(1);
+    let committing = store.clone();
+    runtime.spawn(Priority::Ingest, async move {
+        committing.commit_loop().await;
+        let _ = commit_end.send(());
+    });
+    let server = Rc::new(Server {
+        store: store.clone(),
+        cores: cores.clone(),
+        decider: decider.map(|(decider, _)| decider),
+        net_stats,
+    });
+    assert!(cores.0.local.set(Rc::new(Rc::clone(&server))).is_ok(), "BUG: a core opened twice");
+    let (handed, connections) = flume::unbounded();
+    runtime.spawn(Priority::Control, drain(end.receiver, server, runtime.clone(), handed));
+
+    // Everybody drains: what was left by former cores can be delivered.
+    checkpoint.pass(end.core).await?;
+    deliver_foreign(&cores, &store, foreign).await?;
+    checkpoint.pass(end.core).await?;
+
+    runtime.spawn(Priority::Background, background(store.clone(), runtime.clone()));
+    Ok(Core { cores, store, runtime, connections, checkpoint, commit_ended })
+}
+
+impl<D: Disk> Core<D> {
+    /// Step 5. Everything that writes has ended before.
+    pub async fn close(self, time_max: Duration) -> Result<()> {
+        let closed = self.runtime.timeout(time_max, self.store.close(true)).await;
+        let _ = self.runtime.timeout(time_max, self.commit_ended.recv_async()).await;
+        // Not finished in time is no loss: a start replays.
+        closed.unwrap_or(Ok(()))
+    }
+}
+
+fn store_options(cores: &Cores, data: &Data, setup: StoreSetup) -> StoreOptions {
+    let placements = cores.placements(data);
+    let this = cores.this();
+    let shards = data
+        .live_shards()
+        .filter(|(_, _, _, shard)| placements.get(&shard.id) == Some(&this))
+        .map(|(_, _, group, shard)| ShardRef { shard: shard.id, group: group.id })
+        .collect();
+    StoreOptions {
+        wal_ids_replayed: setup.wal_ids_replayed,
+        shards,
+        placement: Rc::new(move |shard| match placements.get(&shard.shard) {
+            Some(core) if *core == this => Placement::Here,
+            Some(_) => Placement::Elsewhere,
+            None => Placement::Gone,
+        }),
+        cache_snapshot_bytes: setup.cache_snapshot_bytes,
+        cache_cold_ns: setup.cache_cold_ns,
+        full_cold_ns: setup.full_cold_ns,
+        cold_codec: setup.cold_codec,
+        ..StoreOptions::new(setup.wal_id, setup.bytes)
+    }
+}
+
+async fn deliver_foreign<D: Disk>(cores: &Cores, store: &Store<D>, foreign: Vec<ForeignEntry>) -> Result<()> {
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let placements = cores.placements(&cores.view().current());
+    let mut by_core: Vec<Vec<ForeignEntry>> = (0..cores.count()).map(|_| Vec::new()).collect();
+    for entry in foreign {
+        if let Some(&core) = placements.get(&entry.shard.shard) {
+            by_core[core].push(entry);
+        }
+    }
+    for (core, entries) in by_core.into_iter().enumerate() {
+        if !entries.is_empty() {
+            tracing::info!(core, entries = entries.len(), "handing over WAL entries of another core");
+            cores.ask(core, CoreRequest::Adopt(entries)).await?;
+        }
+    }
+    store.release_foreign().await
+}
+
+/// Step 3. Never waits for anything but the mailbox.
+async fn drain<D: Disk>(
+    mailbox: flume::Receiver<Letter>,
+    server: Rc<Server<D>>,
+    runtime: Runtime,
+    connections: flume::Sender<Accepted>,
+) {
+    while let Ok(letter) = mailbox.recv_async().await {
+        match letter {
+            Letter::Call { request, reply } => {
+                let server = Rc::clone(&server);
+                runtime.spawn(request.priority(), async move {
+                    let _ = reply.send(server.serve(request).await);
+                });
+            }
+            Letter::Scan { request, chunks, cancel } => {
+                let server = Rc::clone(&server);
+                runtime.spawn(Priority::Query, async move {
+                    // Ends with an error as soon as the asker has dropped its stream.
+                    let gone = async {
+                        let _ = cancel.recv_async().await;
+                    };
+                    futures_lite::future::or(server.send_scan(request, chunks), gone).await;
+                });
+            }
+            Letter::Connection(connection) => {
+                let _ = connections.send(connection);
+            }
+        }
+    }
+}
+
+/// Step 4.
+async fn background<D: Disk>(store: Store<D>, runtime: Runtime) {
+    loop {
+        let now_ns = runtime.monotonic_ns();
+        match store.background_step(now_ns, BACKGROUND_STEP_BYTES).await {
+            Ok(Step::More) => futures_lite::future::yield_now().await,
+            Ok(Step::IdleUntil(until_ns)) => {
+                let wait = Duration::from_nanos(until_ns.saturating_sub(runtime.monotonic_ns()));
+                futures_lite::future::or(store.background_wanted(), runtime.sleep(wait)).await;
+            }
+            Err(Error::Closed) => return,
+            Err(error) => {
+                tracing::error!(%error, "background work failed");
+                runtime.sleep(BACKGROUND_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Answers what a core is asked.
+struct Server<D: Disk> {
+    store: Store<D>,
+    cores: Cores,
+    decider: Option<Rc<dyn Decider>>,
+    /// Fills in what the layers above count.
+    net_stats: Rc<dyn Fn(&mut CoreStats)>,
+}
+
+impl<D: Disk> Local for Rc<Server<D>> {
+    fn serve(&self, request: CoreRequest) -> LocalFuture<CoreReply> {
+        let server = Rc::clone(self);
+        Box::pin(async move { server.answer(request).await })
+    }
+
+    fn scan(&self, request: ScanRequest) -> LocalFuture<Result<Box<dyn LocalScan>>> {
+        let server = Rc::clone(self);
+        Box::pin(async move { server.open_scan(request).await })
+    }
+}
+
+impl<D: Disk> Server<D> {
+    async fn serve(self: &Rc<Self>, request: CoreRequest) -> CoreReply {
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: CoreRequest) -> CoreReply {
+        match request {
+            CoreRequest::Write { writes } => CoreReply::Written(self.write(writes).await),
+            CoreRequest::RegisterFields { group, asked } => {
+                CoreReply::Fields(self.store.register_fields(group, asked).await)
+            }
+            CoreRequest::Delete(request) => CoreReply::Done(self.store.delete(request, self.now_ns()).await),
+            CoreRequest::DropShards(shards) => CoreReply::Done(self.drop_shards(shards).await),
+            CoreRequest::ForgetMeasurement { group, measurement } => {
+                CoreReply::Done(self.store.forget_measurement(group, &measurement).await)
+            }
+            CoreRequest::Catalog(request) => CoreReply::Catalog(self.catalog(request).await),
+            CoreRequest::Propose(command) => CoreReply::Proposed(self.propose(command).await),
+            CoreRequest::Install(data) => {
+                self.cores.view().install(data);
+                CoreReply::Done(Ok(()))
+            }
+            CoreRequest::Adopt(entries) => CoreReply::Done(self.store.adopt(entries).await),
+            CoreRequest::Stats => CoreReply::Stats(Box::new(self.stats())),
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.cores.runtime().monotonic_ns()
+    }
+
+    async fn write(&self, writes: Vec<ShardWrite>) -> Result<Vec<WriteOutcome>> {
+        for write in &writes {
+            let unknown = self.store.unknown_fields(write.group, &write.batch);
+            if !unknown.is_empty() {
+                let known = self.cores.register_fields(write.group, unknown).await?;
+                self.store.learn_fields(write.group, &known);
+            }
+        }
+        // A full pool has as long as a write may take to get room by snapshots; then the store itself refuses.
+        self.cores.runtime().timeout(self.cores.0.write_timeout, self.store.write_room()).await;
+        self.store.write(writes, self.now_ns()).await
+    }
+
+    async fn drop_shards(&self, shards: Vec<ShardRef>) -> Result<()> {
+        for shard in shards {
+            self.store.drop_shard(shard).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides, and answers once every core has the new state. Shards that are gone with it are removed meanwhile.
+    async fn propose(&self, command: Command) -> Result<Outcome, MetaError> {
+        let unavailable = |error: Error| MetaError::Unavailable(error.to_string());
+        let decider = self.decider.as_ref().ok_or_else(|| unavailable(Error::Closed))?;
+        let (outcome, data) = decider.decide(command).await?;
+        // All are asked before the first is waited for.
+        let installs = (0..self.cores.count()).map(|core| {
+            let (cores, data) = (self.cores.clone(), Arc::clone(&data));
+            async move { cores.ask(core, CoreRequest::Install(data)).await }
+        });
+        for installed in together(installs.collect()).await {
+            installed.map_err(unavailable)?;
+        }
+        if !outcome.dropped_shards.is_empty() {
+            self.remove(&outcome);
+        }
+        Ok(outcome)
+    }
+
+    fn remove(&self, outcome: &Outcome) {
+        let gone: Vec<_> =
+            outcome.dropped_shards.iter().map(|&(group, shard)| ShardRef { shard, group }).collect();
+        for core in 0..self.cores.count() {
+            let (cores, gone) = (self.cores.clone(), gone.clone());
+            self.cores.runtime().spawn(Priority::Background, async move {
+                if let Err(error) = cores.ask(core, CoreRequest::DropShards(gone)).await {
+                    tracing::warn!(%error, core, "dropped shards stay on disk until the next start");
+                }
+            });
+        }
+    }
+
+    fn stats(&self) -> CoreStats {
+        let mut stats = CoreStats {
+            counters: self.cores.counters().values(),
+            store: self.store.stats(),
+            ..CoreStats::default()
+        };
+        (self.net_stats)(&mut stats);
+        stats
+    }
+
+    async fn catalog(&self, request: CatalogRequest) -> Result<tidemark_engine::scan::request::CatalogReply> {
+        let _ = request;
+        Err(Error::Invalid("no catalogue".to_owned()))
+    }
+
+    async fn open_scan(&self, request: ScanRequest) -> Result<Box<dyn LocalScan>> {
+        let _ = request;
+        Err(Error::Invalid("no scan".to_owned()))
+    }
+
+    /// Runs a scan for another core.
+    async fn send_scan(&self, request: ScanRequest, chunks: flume::Sender<Result<ScanChunk>>) {
+        let mut scan = match self.open_scan(request).await {
+            Ok(scan) => scan,
+            Err(error) => {
+                let _ = chunks.send_async(Err(error)).await;
+                return;
+            }
+        };
+        loop {
+            let chunk = match scan.next().await {
+                Ok(Some(chunk)) => Ok(chunk),
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            let is_last = chunk.is_err();
+            if chunks.send_async(chunk).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
+
+/// Runs futures side by side in one task; their values in order.
+pub async fn together<T, F: Future<Output = T>>(futures: Vec<F>) -> Vec<T> {
+    let mut running: Vec<(Option<Pin<Box<F>>>, Option<T>)> =
+        futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
+    std::future::poll_fn(move |cx| {
+        let mut is_done = true;
+        for (future, value) in &mut running {
+            let Some(pinned) = future else { continue };
+            match pinned.as_mut().poll(cx) {
+                std::task::Poll::Ready(ready) => {
+                    *value = Some(ready);
+                    *future = None;
+                }
+                std::task::Poll::Pending => is_done = false,
+            }
+        }
+        if is_done {
+            std::task::Poll::Ready(running.drain(..).filter_map(|(_, value)| value).collect())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await
+}

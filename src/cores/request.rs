@@ -1,0 +1,90 @@
+//! The closed list of what may be asked of a core: owned plain values only.
+
+use std::sync::Arc;
+
+use tidemark_engine::Error;
+use tidemark_engine::index::fields::FieldDefinition;
+use tidemark_engine::model::ShardGroupId;
+use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ShardRef};
+use tidemark_engine::store::{DeleteRequest, ForeignEntry, ShardWrite, WriteOutcome};
+
+use super::counters::CoreStats;
+use crate::meta::{Command, Data, MetaError, Outcome};
+use crate::runtime::Priority;
+
+/// Room a request without a body of its own takes in a mailbox, and room kept for each reply.
+const SMALL_BYTES: u64 = 256;
+
+/// What one core asks of another, or of itself.
+pub enum CoreRequest {
+    /// Batches for shards of the core.
+    Write {
+        writes: Vec<ShardWrite>,
+    },
+    /// Asked of a group's registrar: the types that hold.
+    RegisterFields {
+        group: ShardGroupId,
+        asked: Vec<FieldDefinition>,
+    },
+    Delete(DeleteRequest),
+    /// Asked of every core: those that own one of them remove its data.
+    DropShards(Vec<ShardRef>),
+    /// Asked of every core after DROP MEASUREMENT.
+    ForgetMeasurement {
+        group: ShardGroupId,
+        measurement: Vec<u8>,
+    },
+    Catalog(CatalogRequest),
+    /// Asked of core 0, where the catalogue is decided.
+    Propose(Command),
+    /// A newer catalogue. The one value that is shared: it never changes.
+    Install(Arc<Data>),
+    /// At start: entries the asker found in its WAL.
+    Adopt(Vec<ForeignEntry>),
+    Stats,
+}
+
+/// The answer to each kind.
+pub enum CoreReply {
+    Written(Result<Vec<WriteOutcome>, Error>),
+    Fields(Result<Vec<FieldDefinition>, Error>),
+    Done(Result<(), Error>),
+    Catalog(Result<CatalogReply, Error>),
+    Proposed(Result<Outcome, MetaError>),
+    Stats(Box<CoreStats>),
+}
+
+impl CoreRequest {
+    /// The queue it is served in.
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::Write { .. } => Priority::Ingest,
+            Self::Catalog(_) => Priority::Query,
+            Self::DropShards(_) => Priority::Background,
+            Self::Delete(_) => Priority::Ingest,
+            Self::RegisterFields { .. }
+            | Self::ForgetMeasurement { .. }
+            | Self::Propose(_)
+            | Self::Install(_)
+            | Self::Adopt(_)
+            | Self::Stats => Priority::Control,
+        }
+    }
+
+    /// Bytes it holds in the mailbox, with room for its reply.
+    pub fn bytes(&self) -> u64 {
+        SMALL_BYTES
+            + match self {
+                Self::Write { writes } => {
+                    writes.iter().map(|write| write.batch.as_bytes().len() as u64 + 64).sum()
+                }
+                Self::RegisterFields { asked, .. } => asked
+                    .iter()
+                    .map(|field| 2 * (field.measurement.len() + field.field.len()) as u64 + 128)
+                    .sum(),
+                Self::Catalog(request) => request.budget_bytes.min(1 << 20),
+                Self::Adopt(entries) => entries.iter().map(|entry| entry.body.len() as u64).sum(),
+                _ => 0,
+            }
+    }
+}
