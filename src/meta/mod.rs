@@ -13,6 +13,7 @@ pub mod command;
 pub mod data;
 pub mod error;
 pub mod shard_group;
+pub mod store;
 pub mod view;
 
 pub use command::{Command, DeleteTarget, Outcome, RetentionPolicyChange, RetentionPolicySpec};
@@ -22,4 +23,5 @@ pub use data::{
 };
 pub use error::MetaError;
 
+pub use store::MetaStore;
 pub use view::View;
