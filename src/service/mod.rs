@@ -1,1 +1,5 @@
-//! Periodic work, one job each.
+//! Periodic work, one job each. A service runs on core 0, decides from the catalogue what is due (a pure function), and
+//! proposes commands; it holds no state that a restart would miss.
+
+pub mod precreate;
+pub mod retention;
