@@ -7,7 +7,7 @@
 
 use super::DecodeError;
 use super::dictionary;
-use super::varint::{put_varint, take_byte, take_bytes, take_count};
+use super::varint::{put_varint, take_byte, take_bytes, take_count, take_length};
 use crate::model::StringColumn;
 
 const LIST: u8 = 0;
@@ -76,7 +76,7 @@ pub(super) fn take_list(
     list.bytes = match take_byte(bytes)? {
         RAW => take_bytes(bytes, total)?.to_vec(),
         LZ4 => {
-            let length = take_count(bytes, bytes.len())?;
+            let length = take_length(bytes)?;
             let compressed = take_bytes(bytes, length)?;
             // lz4 cannot do better than 255 to 1: a bound on what a lie can make us reserve.
             if total / 255 > length {

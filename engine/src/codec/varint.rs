@@ -22,6 +22,13 @@ pub fn take_count(bytes: &mut &[u8], max: usize) -> Result<usize> {
     if count > max as u64 { Err(DecodeError("count")) } else { Ok(count as usize) }
 }
 
+/// A varint that counts bytes or things of a byte at least: at most as many as there are bytes.
+#[inline]
+pub fn take_length(bytes: &mut &[u8]) -> Result<usize> {
+    let max = bytes.len();
+    take_count(bytes, max)
+}
+
 #[inline]
 pub fn put_zigzag(out: &mut Vec<u8>, value: i64) {
     put_varint(out, zigzag(value));

@@ -1,0 +1,737 @@
+//! Reads one TSM file. Opening reads the footer and the top level; everything else is read when asked for, checked against
+//! its checksum, and kept in the core's block cache.
+
+use super::block::{
+    BlockRows, Chunk, ColumnChunk, GroupChunks, decode_group_column, decode_times, join_groups,
+};
+use super::block_cache::{BlockCache, Cached};
+use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
+use super::index::{BlockEntry, IndexPage, TopLevel};
+use super::schema::Schema;
+use super::statistics::{Statistics, statistics_of};
+use super::tags::{key_prefix, visit_page};
+use super::{FieldId, KEY_PREFIX_BYTES};
+use crate::codec::{DecodeError, Values};
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::error::{Error, Result};
+use crate::model::{FieldType, TimeRange};
+use crate::postings::{self, Positions};
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+/// Read with the footer, in the hope that the top level lies in it.
+const TAIL_BYTES: u64 = 16 << 10;
+/// Bytes of one read of neighbouring blocks at most.
+const RUN_BYTES_MAX: u64 = 1 << 20;
+/// Chunks of a block this far apart are still read at once: a seek costs more.
+const GAP_BYTES_MAX: usize = 64 << 10;
+
+/// An open file: a handle, cheap to clone. The file closes when the last clone goes.
+pub struct TsmReader<D: Disk> {
+    inner: Rc<Inner<D>>,
+}
+
+impl<D: Disk> Clone for TsmReader<D> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+struct Inner<D: Disk> {
+    path: String,
+    file: D::File,
+    footer: Footer,
+    top: TopLevel,
+    schema: OnceCell<Rc<Schema>>,
+    cache: Rc<BlockCache>,
+    cache_file: u64,
+}
+
+impl<D: Disk> Drop for Inner<D> {
+    fn drop(&mut self) {
+        self.cache.forget_file(self.cache_file);
+    }
+}
+
+/// One series of a file.
+#[derive(Debug, Clone)]
+pub struct SeriesEntry {
+    /// Canonical.
+    pub key: Vec<u8>,
+    /// In this file, in key order from 0.
+    pub position: u32,
+    /// In time order, without overlaps.
+    pub blocks: Vec<BlockEntry>,
+}
+
+/// A column of a block, without its values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnSummary {
+    pub field: FieldId,
+    pub field_type: FieldType,
+    /// Rows with a value.
+    pub count: u64,
+    /// `None` for strings, for small blocks, and where there are NaNs.
+    pub statistics: Option<Statistics>,
+}
+
+/// Which columns of a block are wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// All, for merging: what is read is not kept in the cache.
+    All,
+    /// These. Columns come in the block's order; one that the block does not have is missing.
+    Fields(&'a [FieldId]),
+}
+
+impl Wanted<'_> {
+    fn has(&self, field: FieldId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Fields(fields) => fields.contains(&field),
+        }
+    }
+}
+
+/// Positions as they stand in a tag page.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodedPositions<'a> {
+    bytes: &'a [u8],
+    series: u32,
+}
+
+impl EncodedPositions<'_> {
+    pub fn count(&self) -> Result<u64, DecodeError> {
+        postings::count(self.bytes)
+    }
+
+    /// Appends the positions, ascending.
+    pub fn decode(&self, out: &mut Positions) -> Result<(), DecodeError> {
+        let mut bytes = self.bytes;
+        postings::decode(&mut bytes, self.series, out)?;
+        if bytes.is_empty() { Ok(()) } else { Err(DecodeError("positions")) }
+    }
+}
+
+impl<D: Disk> TsmReader<D> {
+    /// Opens a file: one read, two when its top level is big.
+    pub async fn open(disk: &D, path: &str, cache: Rc<BlockCache>) -> Result<Self> {
+        let file = disk.open(path, OpenMode::Read).await?;
+        let corrupted = |offset, what: DecodeError| Error::Corrupted {
+            file: path.to_owned(),
+            offset,
+            what: what.0.to_owned(),
+        };
+        let length = file.length().await?;
+        let tail_at = length.saturating_sub(TAIL_BYTES);
+        let tail = file.read_at(tail_at, (length - tail_at) as usize).await?;
+        let footer_at = length.saturating_sub(FOOTER_BYTES as u64);
+        let footer = Footer::from_bytes(&tail[tail.len().saturating_sub(FOOTER_BYTES)..], length)
+            .map_err(|what| corrupted(footer_at, what))?;
+        let section = footer.top;
+        let read;
+        let top = if section.offset >= tail_at {
+            let start = (section.offset - tail_at) as usize;
+            tail.get(start..start + section.length as usize).unwrap_or_default()
+        } else {
+            read = file.read_at(section.offset, section.length as usize).await?;
+            &read
+        };
+        if top.len() != section.length as usize || crc32c::crc32c(top) != section.crc {
+            return Err(corrupted(section.offset, DecodeError("top level of the index: checksum")));
+        }
+        let top = TopLevel::take(top, length).map_err(|what| corrupted(section.offset, what))?;
+        let cache_file = cache.register_file();
+        let inner =
+            Inner { path: path.to_owned(), file, footer, top, schema: OnceCell::new(), cache, cache_file };
+        Ok(Self { inner: Rc::new(inner) })
+    }
+
+    pub fn path(&self) -> &str {
+        &self.inner.path
+    }
+
+    pub fn meta(&self) -> &FileMeta {
+        &self.inner.footer.meta
+    }
+
+    /// Bytes that stay in memory while the file is open, but for the schema once it was asked for.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Inner<D>>() + self.inner.path.len() + self.inner.top.memory_bytes()
+    }
+
+    /// Index pages; a step of a scrub is one of them.
+    pub fn page_count(&self) -> usize {
+        self.inner.top.pages.len()
+    }
+
+    /// The error for damage in this file.
+    pub fn corrupted(&self, offset: u64, what: &str) -> Error {
+        Error::Corrupted { file: self.inner.path.clone(), offset, what: what.to_owned() }
+    }
+
+    fn damaged<T>(&self, offset: u64, result: Result<T, DecodeError>) -> Result<T> {
+        result.map_err(|what| self.corrupted(offset, what.0))
+    }
+
+    async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let bytes = self.inner.file.read_at(offset, length).await?;
+        if bytes.len() != length {
+            return Err(self.corrupted(offset, "the file is shorter than its footer says"));
+        }
+        Ok(bytes)
+    }
+
+    async fn read_checked(&self, offset: u64, length: u32, crc: u32, what: &str) -> Result<Vec<u8>> {
+        let bytes = self.read(offset, length as usize).await?;
+        if crc32c::crc32c(&bytes) != crc {
+            return Err(self.corrupted(offset, &format!("{what}: checksum")));
+        }
+        Ok(bytes)
+    }
+
+    // ---- series -------------------------------------------------------------------------------------------------
+
+    async fn page(&self, at: usize) -> Result<Rc<IndexPage>> {
+        let inner = &*self.inner;
+        let entry = &inner.top.pages[at];
+        if let Some(Cached::Page(page)) = inner.cache.get(inner.cache_file, entry.offset) {
+            return Ok(page);
+        }
+        let page = self.read_page(at).await?;
+        inner.cache.put(inner.cache_file, entry.offset, Cached::Page(page.clone()));
+        Ok(page)
+    }
+
+    async fn read_page(&self, at: usize) -> Result<Rc<IndexPage>> {
+        let entry = &self.inner.top.pages[at];
+        let bytes = self.read_checked(entry.offset, entry.length, entry.crc, "index page").await?;
+        let page = self.damaged(entry.offset, IndexPage::new(bytes, entry.offset))?;
+        if page.first_position != entry.first_position
+            || page.series != entry.series + u32::from(entry.continues)
+        {
+            return Err(self.corrupted(entry.offset, "index page: another page's place"));
+        }
+        Ok(Rc::new(page))
+    }
+
+    /// A cursor over the series from the first key of at least `from` on.
+    pub fn cursor(&self, from: &[u8]) -> SeriesCursor<D> {
+        SeriesCursor {
+            reader: self.clone(),
+            page_at: self.inner.top.page_for(from),
+            page: None,
+            at: 0,
+            in_page: 0,
+            key: Vec::new(),
+            from: from.to_vec(),
+            time: TimeRange::ALL,
+        }
+    }
+
+    /// One series, when the file has it. Of a series that fills many pages, blocks in pages outside of `time` are left
+    /// out; others are not filtered.
+    pub async fn find(&self, key: &[u8], time: TimeRange) -> Result<Option<SeriesEntry>> {
+        let mut cursor = self.cursor(key);
+        cursor.time = time;
+        Ok(cursor.next().await?.filter(|series| series.key == key))
+    }
+
+    /// The series at a position.
+    pub async fn series_at(&self, position: u32, time: TimeRange) -> Result<Option<SeriesEntry>> {
+        let Some(page_at) = self.inner.top.page_at(position) else { return Ok(None) };
+        let mut cursor = self.cursor(b"");
+        (cursor.page_at, cursor.time) = (page_at, time);
+        cursor.skip_to(position).await?;
+        Ok(cursor.next().await?.filter(|series| series.position == position))
+    }
+
+    /// The keys of ascending positions, each page read once.
+    pub async fn keys_at(&self, positions: &[u32]) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::with_capacity(positions.len());
+        let mut rest = positions;
+        while let Some(&position) = rest.first() {
+            let Some(page_at) = self.inner.top.page_at(position) else {
+                return Err(Error::Invalid(format!("BUG: no series {position} in {}", self.inner.path)));
+            };
+            let page = self.page(page_at).await?;
+            let (mut at, mut in_page, mut key) = (page.series_start(), page.first_position, Vec::new());
+            let before = rest.len();
+            while let Some(&wanted) = rest.first()
+                && let Some((_, next)) = self.damaged(page.offset, page.step(at, &mut key))?
+            {
+                if in_page == wanted {
+                    keys.push(key.clone());
+                    rest = &rest[1..];
+                }
+                in_page += 1;
+                at = next;
+            }
+            if rest.len() == before {
+                return Err(self.corrupted(page.offset, "index page: fewer series than its header says"));
+            }
+        }
+        Ok(keys)
+    }
+
+    // ---- blocks -------------------------------------------------------------------------------------------------
+
+    /// The chunk table of a block.
+    pub fn chunks(&self, block: &BlockEntry) -> Result<(Vec<GroupChunks>, Vec<u8>)> {
+        let (groups, data) = self.damaged(block.page_offset(), block.chunks())?;
+        Ok((groups, data.to_vec()))
+    }
+
+    /// What the entry knows of the block's columns. No read; of small blocks that live in their page, statistics are made
+    /// from the values.
+    pub fn summaries(&self, block: &BlockEntry) -> Result<Vec<ColumnSummary>> {
+        let (groups, data) = self.damaged(block.page_offset(), block.chunks())?;
+        let mut summaries = Vec::new();
+        for group in &groups {
+            for column in &group.columns {
+                let mut statistics = column.statistics;
+                if block.is_inline && statistics.is_none() {
+                    let bytes = &data[column.chunk.at..column.chunk.at + column.chunk.length];
+                    let dense = super::block::decode_present(column, group.rows, bytes);
+                    statistics = statistics_of(Values::of(&self.damaged(block.page_offset(), dense)?));
+                }
+                summaries.push(ColumnSummary {
+                    field: column.shape.field,
+                    field_type: column.shape.field_type,
+                    count: (group.rows - column.nulls) as u64,
+                    statistics,
+                });
+            }
+        }
+        Ok(summaries)
+    }
+
+    /// Rows of a block with the wanted columns: one read for what is not in the cache. Rows in which none of the wanted
+    /// columns has a value may be missing or there; without any wanted column in the block there are none.
+    pub async fn read_block(&self, block: &BlockEntry, wanted: Wanted<'_>) -> Result<BlockRows> {
+        let (groups, inline) = self.damaged(block.page_offset(), block.chunks())?;
+        let chosen = choose(&groups, wanted);
+        if chosen.is_empty() {
+            return Ok(BlockRows::default());
+        }
+        if block.is_inline {
+            return self.damaged(
+                block.page_offset(),
+                decode_chosen(&chosen, |chunk| Ok(&inline[chunk.at..chunk.at + chunk.length])),
+            );
+        }
+        let chunks = self.fetch(block, &chosen, matches!(wanted, Wanted::Fields(_))).await?;
+        let decoded = decode_chosen(&chosen, |chunk| {
+            if chunk.length == 0 {
+                return Ok(&[][..]);
+            }
+            let found = chunks.binary_search_by_key(&chunk.at, |(at, _)| *at);
+            found.map(|at| &*chunks[at].1).map_err(|_| DecodeError("chunk"))
+        });
+        self.damaged(block.data_at, decoded)
+    }
+
+    /// The checked bytes of the chosen chunks, by their place in the block.
+    async fn fetch(
+        &self,
+        block: &BlockEntry,
+        chosen: &[(&GroupChunks, Vec<&ColumnChunk>)],
+        is_cached: bool,
+    ) -> Result<Vec<(usize, Rc<[u8]>)>> {
+        let inner = &*self.inner;
+        let mut found = Vec::new();
+        let mut missing: Vec<Chunk> = Vec::new();
+        let wanted = chosen.iter().flat_map(|(group, columns)| {
+            std::iter::once(group.times).chain(columns.iter().map(|column| column.chunk))
+        });
+        for chunk in wanted.filter(|chunk| chunk.length > 0) {
+            match inner.cache.get(inner.cache_file, block.data_at + chunk.at as u64) {
+                Some(Cached::Bytes(bytes)) if bytes.len() == chunk.length => found.push((chunk.at, bytes)),
+                _ => missing.push(chunk),
+            }
+        }
+        // Chunks come in the order of their places: each run of near ones is one read.
+        for run in missing.chunk_by(|a, b| b.at - (a.at + a.length) <= GAP_BYTES_MAX) {
+            let start = run[0].at;
+            let end = run[run.len() - 1].at + run[run.len() - 1].length;
+            let bytes = self.read(block.data_at + start as u64, end - start).await?;
+            for chunk in run {
+                let piece = &bytes[chunk.at - start..chunk.at - start + chunk.length];
+                self.check_chunk(block, chunk, piece)?;
+                let piece: Rc<[u8]> = piece.into();
+                if is_cached {
+                    let offset = block.data_at + chunk.at as u64;
+                    inner.cache.put(inner.cache_file, offset, Cached::Bytes(piece.clone()));
+                }
+                found.push((chunk.at, piece));
+            }
+        }
+        found.sort_unstable_by_key(|(at, _)| *at);
+        Ok(found)
+    }
+
+    fn check_chunk(&self, block: &BlockEntry, chunk: &Chunk, bytes: &[u8]) -> Result<()> {
+        if chunk.crc.is_some_and(|crc| crc != crc32c::crc32c(bytes)) {
+            return Err(self.corrupted(block.data_at + chunk.at as u64, "chunk: checksum"));
+        }
+        Ok(())
+    }
+
+    /// Checks every chunk of a block whose data is `bytes`.
+    fn check_block(&self, block: &BlockEntry, bytes: &[u8]) -> Result<()> {
+        let (groups, _) = self.damaged(block.page_offset(), block.chunks())?;
+        for group in &groups {
+            for chunk in std::iter::once(&group.times).chain(group.columns.iter().map(|column| &column.chunk))
+            {
+                self.check_chunk(block, chunk, &bytes[chunk.at..chunk.at + chunk.length])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole data of a block as it stands, checked: for copying.
+    pub async fn read_block_bytes(&self, block: &BlockEntry) -> Result<Vec<u8>> {
+        if block.is_inline {
+            return Ok(self.chunks(block)?.1);
+        }
+        let bytes = self.read(block.data_at, block.data_length as usize).await?;
+        self.check_block(block, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// As [`Self::read_block_bytes`] of the first blocks that lie close enough together for one read; at least one. Give
+    /// blocks in file order.
+    pub async fn read_run_bytes(&self, blocks: &[BlockEntry]) -> Result<Vec<Vec<u8>>> {
+        let Some(first) = blocks.iter().find(|block| !block.is_inline) else {
+            return blocks.iter().map(|block| Ok(self.chunks(block)?.1)).collect();
+        };
+        let start = first.data_at;
+        let (mut end, mut count) = (start, 0);
+        for block in blocks {
+            if !block.is_inline {
+                let block_end = block.data_at + block.data_length;
+                let is_near = block.data_at >= end
+                    && block.data_at - end <= GAP_BYTES_MAX as u64
+                    && block_end - start <= RUN_BYTES_MAX;
+                if !is_near && end > start {
+                    break;
+                }
+                end = block_end;
+            }
+            count += 1;
+        }
+        let bytes = self.read(start, (end - start) as usize).await?;
+        let mut run = Vec::with_capacity(count);
+        for block in &blocks[..count] {
+            if block.is_inline {
+                run.push(self.chunks(block)?.1);
+                continue;
+            }
+            let at = (block.data_at - start) as usize;
+            let data = &bytes[at..at + block.data_length as usize];
+            self.check_block(block, data)?;
+            run.push(data.to_vec());
+        }
+        Ok(run)
+    }
+
+    /// Rows of the first of `blocks` that lie close enough together for one read; at least one. Give blocks in file order.
+    pub async fn read_blocks(&self, blocks: &[BlockEntry], wanted: Wanted<'_>) -> Result<Vec<BlockRows>> {
+        let run = self.read_run_bytes(blocks).await?;
+        run.iter().zip(blocks).map(|(bytes, block)| self.decode_block(block, bytes, wanted)).collect()
+    }
+
+    /// Rows of a block whose checked data is `bytes`.
+    pub fn decode_block(&self, block: &BlockEntry, bytes: &[u8], wanted: Wanted<'_>) -> Result<BlockRows> {
+        let (groups, _) = self.damaged(block.page_offset(), block.chunks())?;
+        let decoded = decode_chosen(&choose(&groups, wanted), |chunk| {
+            bytes.get(chunk.at..chunk.at + chunk.length).ok_or(DecodeError("chunk"))
+        });
+        self.damaged(if block.is_inline { block.page_offset() } else { block.data_at }, decoded)
+    }
+
+    // ---- schema and tags ----------------------------------------------------------------------------------------
+
+    /// Measurements, fields and tag keys; read once, then kept.
+    pub async fn schema(&self) -> Result<Rc<Schema>> {
+        if let Some(schema) = self.inner.schema.get() {
+            return Ok(schema.clone());
+        }
+        let section = self.inner.footer.schema;
+        let bytes = self.read_checked(section.offset, section.length, section.crc, "schema").await?;
+        let schema = Rc::new(self.damaged(section.offset, Schema::take(&bytes, section.offset))?);
+        // Another task may have been faster; one of the two stays.
+        let _ = self.inner.schema.set(schema.clone());
+        Ok(schema)
+    }
+
+    async fn tag_page(&self, schema: &Schema, at: usize) -> Result<Rc<[u8]>> {
+        let inner = &*self.inner;
+        let entry = &schema.tag_pages[at];
+        if let Some(Cached::Bytes(bytes)) = inner.cache.get(inner.cache_file, entry.offset) {
+            return Ok(bytes);
+        }
+        let bytes: Rc<[u8]> =
+            self.read_checked(entry.offset, entry.length, entry.crc, "tag page").await?.into();
+        inner.cache.put(inner.cache_file, entry.offset, Cached::Bytes(bytes.clone()));
+        Ok(bytes)
+    }
+
+    /// Positions of all series of a measurement.
+    pub async fn measurement_positions(&self, measurement: &[u8]) -> Result<Positions> {
+        let schema = self.schema().await?;
+        let Some(number) = schema.measurement(measurement) else { return Ok(Vec::new()) };
+        self.positions_of(&schema, &key_prefix(number, None)).await
+    }
+
+    /// Positions of the series that have exactly this tag value.
+    pub async fn tag_positions(&self, measurement: &[u8], key: &[u8], value: &[u8]) -> Result<Positions> {
+        let schema = self.schema().await?;
+        let Some(prefix) = tag_prefix(&schema, measurement, key) else { return Ok(Vec::new()) };
+        self.positions_of(&schema, &[&prefix[..], value].concat()).await
+    }
+
+    async fn positions_of(&self, schema: &Schema, wanted: &[u8]) -> Result<Positions> {
+        let mut positions = Vec::new();
+        let at = schema.tag_pages.partition_point(|page| page.first_key.as_slice() <= wanted);
+        let Some(at) = at.checked_sub(1) else { return Ok(positions) };
+        let page = self.tag_page(schema, at).await?;
+        let visited = visit_page(&page, |key, bytes| {
+            if key == wanted {
+                EncodedPositions { bytes, series: self.meta().series }.decode(&mut positions)?;
+            }
+            Ok(key < wanted)
+        });
+        self.damaged(schema.tag_pages[at].offset, visited)?;
+        Ok(positions)
+    }
+
+    /// Calls `visit` with each value of a tag key, ascending, and the positions that have it, until it answers false.
+    pub async fn visit_tag_values(
+        &self,
+        measurement: &[u8],
+        key: &[u8],
+        mut visit: impl FnMut(&[u8], EncodedPositions<'_>) -> Result<bool, DecodeError>,
+    ) -> Result<()> {
+        let schema = self.schema().await?;
+        let Some(prefix) = tag_prefix(&schema, measurement, key) else { return Ok(()) };
+        let first =
+            schema.tag_pages.partition_point(|page| page.first_key[..] <= prefix[..]).saturating_sub(1);
+        for at in first..schema.tag_pages.len() {
+            let page = self.tag_page(&schema, at).await?;
+            let mut is_done = false;
+            let visited = visit_page(&page, |key, bytes| {
+                let (head, value) = key.split_at_checked(KEY_PREFIX_BYTES).ok_or(DecodeError("tag page"))?;
+                if head < &prefix[..] {
+                    return Ok(true);
+                }
+                let series = self.meta().series;
+                is_done = head > &prefix[..] || !visit(value, EncodedPositions { bytes, series })?;
+                Ok(!is_done)
+            });
+            self.damaged(schema.tag_pages[at].offset, visited)?;
+            if is_done {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of a tag key, ascending. For tests and small keys; see [`Self::visit_tag_values`].
+    pub async fn tag_values(&self, measurement: &[u8], key: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut values = Vec::new();
+        self.visit_tag_values(measurement, key, |value, _| {
+            values.push(value.to_vec());
+            Ok(true)
+        })
+        .await?;
+        Ok(values)
+    }
+
+    // ---- verification -------------------------------------------------------------------------------------------
+
+    /// Reads and checks one index page and all blocks it describes; nothing is taken from the cache or kept in it. The
+    /// bytes that were read.
+    pub async fn verify_page(&self, at: usize) -> Result<u64> {
+        let page = self.read_page(at).await?;
+        let mut read = page.bytes.len() as u64;
+        let (mut from, mut key, mut series, mut blocks) = (page.series_start(), Vec::new(), 0, Vec::new());
+        while let Some((entries, next)) = self.damaged(page.offset, page.step(from, &mut key))? {
+            self.damaged(page.offset, page.blocks(entries, &mut blocks))?;
+            from = next;
+            series += 1;
+        }
+        if series != page.series {
+            return Err(self.corrupted(page.offset, "index page: number of series"));
+        }
+        let mut rest = blocks.as_slice();
+        while !rest.is_empty() {
+            let run = self.read_run_bytes(rest).await?;
+            for (bytes, block) in run.iter().zip(rest) {
+                self.decode_block(block, bytes, Wanted::All)?;
+                read += block.data_length;
+            }
+            rest = &rest[run.len()..];
+        }
+        Ok(read)
+    }
+
+    /// Reads and checks all that does not belong to an index page: the head, the schema and the tag pages.
+    pub async fn verify_sections(&self) -> Result<()> {
+        if self.read(0, MAGIC.len()).await? != MAGIC {
+            return Err(self.corrupted(0, "head: not a TSM file of ours"));
+        }
+        let section = self.inner.footer.schema;
+        let bytes = self.read_checked(section.offset, section.length, section.crc, "schema").await?;
+        let schema = self.damaged(section.offset, Schema::take(&bytes, section.offset))?;
+        let mut positions = Vec::new();
+        for page in &schema.tag_pages {
+            let bytes = self.read_checked(page.offset, page.length, page.crc, "tag page").await?;
+            let visited = visit_page(&bytes, |_, bytes| {
+                positions.clear();
+                EncodedPositions { bytes, series: self.meta().series }.decode(&mut positions)?;
+                Ok(true)
+            });
+            self.damaged(page.offset, visited)?;
+        }
+        Ok(())
+    }
+
+    /// Checks everything at once. Long; see scrub.rs for steps.
+    pub async fn verify(&self) -> Result<()> {
+        self.verify_sections().await?;
+        for at in 0..self.page_count() {
+            self.verify_page(at).await?;
+        }
+        Ok(())
+    }
+}
+
+fn tag_prefix(schema: &Schema, measurement: &[u8], key: &[u8]) -> Option<[u8; KEY_PREFIX_BYTES]> {
+    let number = schema.measurement(measurement)?;
+    let keys = &schema.measurements[number as usize].tag_keys;
+    let at = keys.iter().position(|other| other == key)?;
+    Some(key_prefix(number, Some(at as u16)))
+}
+
+/// The groups that have wanted columns, with those columns.
+fn choose<'a>(groups: &'a [GroupChunks], wanted: Wanted<'_>) -> Vec<(&'a GroupChunks, Vec<&'a ColumnChunk>)> {
+    groups
+        .iter()
+        .map(|group| {
+            (group, group.columns.iter().filter(|column| wanted.has(column.shape.field)).collect::<Vec<_>>())
+        })
+        .filter(|(_, columns)| !columns.is_empty())
+        .collect()
+}
+
+fn decode_chosen<'b>(
+    chosen: &[(&GroupChunks, Vec<&ColumnChunk>)],
+    bytes_of: impl Fn(&Chunk) -> Result<&'b [u8], DecodeError>,
+) -> Result<BlockRows, DecodeError> {
+    let mut groups = Vec::with_capacity(chosen.len());
+    for (group, columns) in chosen {
+        let times = decode_times(group, bytes_of(&group.times)?)?;
+        let mut decoded = Vec::with_capacity(columns.len());
+        for column in columns {
+            let values = decode_group_column(column, group.rows, bytes_of(&column.chunk)?)?;
+            decoded.push((column.shape.field, values));
+        }
+        groups.push(BlockRows { times, columns: decoded });
+    }
+    Ok(join_groups(groups))
+}
+
+/// Walks the series of a file in key order. Owns a handle of the file.
+pub struct SeriesCursor<D: Disk> {
+    reader: TsmReader<D>,
+    page_at: usize,
+    page: Option<Rc<IndexPage>>,
+    /// Where the next series stands in the page, and its number there.
+    at: usize,
+    in_page: u32,
+    key: Vec<u8>,
+    from: Vec<u8>,
+    time: TimeRange,
+}
+
+impl<D: Disk> SeriesCursor<D> {
+    /// The next series; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<SeriesEntry>> {
+        loop {
+            let Some(page) = self.load().await? else { return Ok(None) };
+            let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
+            let Some((entries, next)) = step else {
+                self.next_page();
+                continue;
+            };
+            let position = page.first_position + self.in_page;
+            (self.at, self.in_page) = (next, self.in_page + 1);
+            if self.key < self.from {
+                continue;
+            }
+            let mut series = SeriesEntry { key: self.key.clone(), position, blocks: Vec::new() };
+            self.reader.damaged(page.offset, page.blocks(entries, &mut series.blocks))?;
+            if next >= page.series_end() {
+                self.go_on(&mut series).await?;
+            }
+            return Ok(Some(series));
+        }
+    }
+
+    /// Adds the blocks of a series that goes on in the next pages.
+    async fn go_on(&mut self, series: &mut SeriesEntry) -> Result<()> {
+        self.next_page();
+        loop {
+            let pages = &self.reader.inner.top.pages;
+            let Some(entry) = pages.get(self.page_at) else { return Ok(()) };
+            if !entry.continues {
+                return Ok(());
+            }
+            // A page of nothing but this series, outside of the wanted time, need not be read.
+            if entry.series == 0 && (entry.max_time < self.time.start || entry.min_time >= self.time.end) {
+                self.next_page();
+                continue;
+            }
+            let Some(page) = self.load().await? else { return Ok(()) };
+            let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
+            let Some((entries, next)) = step.filter(|_| self.key == series.key) else {
+                return Err(self.reader.corrupted(page.offset, "index page: another series goes on here"));
+            };
+            self.reader.damaged(page.offset, page.blocks(entries, &mut series.blocks))?;
+            (self.at, self.in_page) = (next, 1);
+            if next < page.series_end() {
+                return Ok(());
+            }
+            self.next_page();
+        }
+    }
+
+    async fn skip_to(&mut self, position: u32) -> Result<()> {
+        let Some(page) = self.load().await? else { return Ok(()) };
+        while page.first_position + self.in_page < position {
+            let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
+            let Some((_, next)) = step else { break };
+            (self.at, self.in_page) = (next, self.in_page + 1);
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self) -> Result<Option<Rc<IndexPage>>> {
+        if self.page.is_none() {
+            if self.page_at >= self.reader.inner.top.pages.len() {
+                return Ok(None);
+            }
+            let page = self.reader.page(self.page_at).await?;
+            (self.at, self.in_page) = (page.series_start(), 0);
+            self.key.clear();
+            self.page = Some(page);
+        }
+        Ok(self.page.clone())
+    }
+
+    fn next_page(&mut self) {
+        self.page = None;
+        self.page_at += 1;
+    }
+}
