@@ -1,1 +1,6 @@
-fn main() {}
+//! Starts real nodes and speaks to them as clients do.
+
+mod kill;
+mod restart;
+mod support;
+mod write_and_query;
