@@ -1,0 +1,285 @@
+//! One series, any set of its columns, in time order: the blocks of several files overlaid by later files and by the
+//! cache, what is deleted taken out.
+//!
+//! Each occurrence of the series in a source (a file, or a shard's cache) is a lane: blocks in time order that do not
+//! overlap each other. [`Cursor::next`] looks at the lane whose next row comes first:
+//! 1. when its block ends before every other lane begins, nobody overlaps it and it is handed over as it is: UNREAD
+//!    when no tombstone touches it and it lies inside the time range, so that the taker may answer from its
+//!    statistics, or read only some columns;
+//! 2. else the lanes it overlaps are read and merged up to the time at which the first of them ends.
+//!
+//! A lane's blocks are listed from the file's index only when the cursor comes near the file's time range. The order of
+//! lanes is the order of age: of equal times the later lane's field wins.
+//!
+//! Descending cursors give the last piece first; rows within a piece ascend always.
+
+use std::collections::VecDeque;
+
+use super::source::{Block, Occurrence, Sources};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::model::{Rows, TimeRange};
+
+/// A piece of a series.
+pub enum Piece {
+    /// A whole block that no other source overlaps; read it with [`Sources::read`].
+    Unread(Occurrence, Block),
+    /// Rows within the time range, none of them deleted; never empty.
+    Rows(Rows),
+}
+
+/// See the module's head. One per series of a scan; holds at most one read block per lane.
+pub struct Cursor {
+    lanes: Vec<Lane>,
+    time: TimeRange,
+    descending: bool,
+}
+
+struct Lane {
+    occurrence: Occurrence,
+    /// No row lies outside; narrower once the blocks are listed.
+    span: TimeRange,
+    blocks: Option<VecDeque<Block>>,
+    /// What is left of the block read last.
+    head: Option<Rows>,
+    /// Deleted in this lane's source.
+    removed: Vec<TimeRange>,
+}
+
+/// The order of a cursor: times as they are, or turned round.
+#[inline]
+fn directed(time: i64, descending: bool) -> i64 {
+    if descending { !time } else { time }
+}
+
+impl Lane {
+    /// Directed times of the first and last row that may come next; `None` at the end.
+    fn extent(&self, time: TimeRange, descending: bool) -> Option<(i64, i64)> {
+        let (first, last) = if let Some(rows) = &self.head {
+            (*rows.times.first()?, *rows.times.last()?)
+        } else if let Some(blocks) = &self.blocks {
+            let block = blocks.front()?;
+            (block.time_min.max(time.start), block.time_max.min(time.end - 1))
+        } else {
+            (self.span.start.max(time.start), (self.span.end - 1).min(time.end - 1))
+        };
+        Some(if descending { (!last, !first) } else { (first, last) })
+    }
+}
+
+impl Cursor {
+    /// `occurrences` oldest first; those outside `time` are left out.
+    pub fn new<D: Disk>(
+        sources: &Sources<D>,
+        occurrences: &[Occurrence],
+        time: TimeRange,
+        descending: bool,
+    ) -> Self {
+        let lanes = occurrences
+            .iter()
+            .map(|occurrence| Lane {
+                occurrence: *occurrence,
+                span: sources.span(*occurrence),
+                blocks: None,
+                head: None,
+                removed: Vec::new(),
+            })
+            .filter(|lane| lane.span.overlaps(&time))
+            .collect();
+        Self { lanes, time, descending }
+    }
+
+    /// The time before which (after which, when descending) no further row lies; `None` at the end.
+    pub async fn bound<D: Disk>(&mut self, sources: &Sources<D>, key: &[u8]) -> Result<Option<i64>> {
+        loop {
+            let Some((lane, near, _)) = self.nearest() else { return Ok(None) };
+            if self.lanes[lane].blocks.is_some() {
+                return Ok(Some(directed(near, self.descending)));
+            }
+            self.list(lane, sources, key).await?;
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    pub async fn next<D: Disk>(
+        &mut self,
+        sources: &Sources<D>,
+        key: &[u8],
+        wanted: &[Vec<u8>],
+    ) -> Result<Option<Piece>> {
+        loop {
+            let Some((lane, _, far)) = self.nearest() else { return Ok(None) };
+            let beside: Vec<usize> = (0..self.lanes.len())
+                .filter(|other| {
+                    let extent = self.lanes[*other].extent(self.time, self.descending);
+                    *other != lane && extent.is_some_and(|(near, _)| near <= far)
+                })
+                .collect();
+            if let Some(unlisted) =
+                beside.iter().chain([&lane]).copied().find(|at| self.lanes[*at].blocks.is_none())
+            {
+                self.list(unlisted, sources, key).await?;
+                continue;
+            }
+            if beside.is_empty() {
+                if let Some(piece) = self.take_alone(lane, sources, wanted).await? {
+                    return Ok(Some(piece));
+                }
+                continue;
+            }
+            let mut merging = beside;
+            merging.push(lane);
+            merging.sort_unstable();
+            let mut is_all_read = true;
+            for at in &merging {
+                is_all_read &= self.lanes[*at].head.is_some();
+                self.read_head(*at, sources, wanted).await?;
+            }
+            // Reading may have shown that tombstones or the time range leave less: look again before merging.
+            if is_all_read {
+                return Ok(Some(Piece::Rows(self.merge(&merging))));
+            }
+        }
+    }
+
+    /// Puts a block back that [`next`](Self::next) gave, its rows up to `resume` (in the cursor's direction) done with:
+    /// what comes next is the rest of it.
+    pub fn put_back(&mut self, occurrence: Occurrence, block: Block, resume: i64) {
+        if self.descending {
+            self.time.end = resume;
+        } else {
+            self.time.start = resume.saturating_add(1);
+        }
+        let lane = self.lanes.iter_mut().find(|lane| lane.occurrence == occurrence);
+        if let Some(blocks) = lane.and_then(|lane| lane.blocks.as_mut()) {
+            blocks.push_front(block);
+        }
+    }
+
+    /// The lane whose next row may come first, with its directed extent.
+    fn nearest(&mut self) -> Option<(usize, i64, i64)> {
+        let (time, descending) = (self.time, self.descending);
+        for lane in &mut self.lanes {
+            // What `put_back` narrowed away ends the lane's front.
+            while lane.head.is_none()
+                && let Some(blocks) = &mut lane.blocks
+                && blocks.front().is_some_and(|block| block.time_max < time.start || block.time_min >= time.end)
+            {
+                blocks.pop_front();
+            }
+        }
+        self.lanes
+            .iter()
+            .enumerate()
+            .filter_map(|(at, lane)| lane.extent(time, descending).map(|(near, far)| (at, near, far)))
+            .min_by_key(|(_, near, _)| *near)
+    }
+
+    async fn list<D: Disk>(&mut self, lane: usize, sources: &Sources<D>, key: &[u8]) -> Result<()> {
+        let listed = sources.list(self.lanes[lane].occurrence, key, self.time).await?;
+        let mut blocks = VecDeque::from(listed.blocks);
+        if self.descending {
+            blocks.make_contiguous().reverse();
+        }
+        let lane = &mut self.lanes[lane];
+        lane.blocks = Some(blocks);
+        lane.removed = listed.removed;
+        Ok(())
+    }
+
+    async fn take_alone<D: Disk>(
+        &mut self,
+        at: usize,
+        sources: &Sources<D>,
+        wanted: &[Vec<u8>],
+    ) -> Result<Option<Piece>> {
+        let time = self.time;
+        let lane = &mut self.lanes[at];
+        if lane.head.is_none()
+            && let Some(block) = lane.blocks.as_mut().and_then(VecDeque::pop_front)
+        {
+            let span = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
+            let is_inside = time.start <= span.start && span.end <= time.end;
+            if is_inside && !lane.removed.iter().any(|removed| removed.overlaps(&span)) {
+                return Ok(Some(Piece::Unread(lane.occurrence, block)));
+            }
+            if let Some(blocks) = &mut lane.blocks {
+                blocks.push_front(block);
+            }
+        }
+        self.read_head(at, sources, wanted).await?;
+        Ok(self.lanes[at].head.take().map(Piece::Rows))
+    }
+
+    /// Reads the lane's next block into its head, unless there is one; the head stays empty when no row is left of it.
+    async fn read_head<D: Disk>(&mut self, at: usize, sources: &Sources<D>, wanted: &[Vec<u8>]) -> Result<()> {
+        let lane = &mut self.lanes[at];
+        if lane.head.is_some() {
+            return Ok(());
+        }
+        let Some(block) = lane.blocks.as_mut().and_then(VecDeque::pop_front) else { return Ok(()) };
+        let mut rows = sources.read(lane.occurrence, &block, wanted).await?;
+        rows.cut_to(self.time);
+        let lane = &mut self.lanes[at];
+        for removed in &lane.removed {
+            rows.remove(*removed);
+        }
+        lane.head = (!rows.is_empty()).then_some(rows);
+        Ok(())
+    }
+
+    /// Merges the heads of these lanes up to where the first of them ends. All overlap the nearest.
+    fn merge(&mut self, lanes: &[usize]) -> Rows {
+        let descending = self.descending;
+        let horizon = lanes
+            .iter()
+            .filter_map(|at| self.lanes[*at].extent(self.time, descending).map(|(_, far)| far))
+            .min()
+            .expect("BUG: lanes to merge have rows");
+        let mut merged: Option<Rows> = None;
+        for at in lanes {
+            let lane = &mut self.lanes[*at];
+            let Some(rows) = lane.head.take() else { continue };
+            let (done, left) = split(rows, directed(horizon, descending), descending);
+            lane.head = (!left.is_empty()).then_some(left);
+            if done.is_empty() {
+                continue;
+            }
+            match &mut merged {
+                None => merged = Some(done),
+                Some(merged) => merged.append(&done),
+            }
+        }
+        let mut merged = merged.expect("BUG: the nearest lane has rows before the horizon");
+        merged.bring_to_order();
+        merged
+    }
+}
+
+/// Rows up to and with `horizon` in the direction, and the rest.
+fn split(rows: Rows, horizon: i64, descending: bool) -> (Rows, Rows) {
+    let (low, high) = if descending {
+        let at = rows.times.partition_point(|time| *time < horizon);
+        cut(rows, at)
+    } else {
+        let at = rows.times.partition_point(|time| *time <= horizon);
+        cut(rows, at)
+    };
+    if descending { (high, low) } else { (low, high) }
+}
+
+fn cut(rows: Rows, at: usize) -> (Rows, Rows) {
+    let length = rows.len();
+    if at == 0 {
+        return (Rows::default(), rows);
+    }
+    if at == length {
+        return (rows, Rows::default());
+    }
+    let part = |start: usize, end: usize| Rows {
+        times: rows.times[start..end].to_vec(),
+        fields: rows.fields.clone(),
+        columns: rows.columns.iter().map(|column| column.slice(start, end)).collect(),
+    };
+    (part(0, at), part(at, length))
+}
