@@ -3,9 +3,8 @@
 //!
 //! Each occurrence of the series in a source (a file, or a shard's cache) is a lane: blocks in time order that do not
 //! overlap each other. [`Cursor::next`] looks at the lane whose next row comes first:
-//! 1. when its block ends before every other lane begins, nobody overlaps it and it is handed over as it is: UNREAD
-//!    when no tombstone touches it and it lies inside the time range, so that the taker may answer from its
-//!    statistics, or read only some columns;
+//! 1. when its block ends before every other lane begins and no tombstone touches it, it is handed over UNREAD: the
+//!    taker may answer from its statistics, read only some columns, or skip it;
 //! 2. else the lanes it overlaps are read and merged up to the time at which the first of them ends.
 //!
 //! A lane's blocks are listed from the file's index only when the cursor comes near the file's time range. The order of
@@ -22,10 +21,18 @@ use crate::model::{Rows, TimeRange};
 
 /// A piece of a series.
 pub enum Piece {
-    /// A whole block that no other source overlaps; read it with [`Sources::read`].
-    Unread(Occurrence, Block),
+    /// A block that no other source and no tombstone overlaps; read it with [`Cursor::read`].
+    Unread(Unread),
     /// Rows within the time range, none of them deleted; never empty.
     Rows(Rows),
+}
+
+/// See [`Piece::Unread`].
+pub struct Unread {
+    pub occurrence: Occurrence,
+    pub block: Block,
+    /// All its rows lie within the cursor's time range.
+    pub is_whole: bool,
 }
 
 /// See the module's head. One per series of a scan; holds at most one read block per lane.
@@ -90,13 +97,18 @@ impl Cursor {
     }
 
     /// The time before which (after which, when descending) no further row lies; `None` at the end.
-    pub async fn bound<D: Disk>(&mut self, sources: &Sources<D>, key: &[u8]) -> Result<Option<i64>> {
+    pub async fn bound<D: Disk>(
+        &mut self,
+        sources: &Sources<D>,
+        key: &[u8],
+        wanted: &[Vec<u8>],
+    ) -> Result<Option<i64>> {
         loop {
             let Some((lane, near, _)) = self.nearest() else { return Ok(None) };
             if self.lanes[lane].blocks.is_some() {
                 return Ok(Some(directed(near, self.descending)));
             }
-            self.list(lane, sources, key).await?;
+            self.list(lane, sources, key, wanted).await?;
         }
     }
 
@@ -118,7 +130,7 @@ impl Cursor {
             if let Some(unlisted) =
                 beside.iter().chain([&lane]).copied().find(|at| self.lanes[*at].blocks.is_none())
             {
-                self.list(unlisted, sources, key).await?;
+                self.list(unlisted, sources, key, wanted).await?;
                 continue;
             }
             if beside.is_empty() {
@@ -142,17 +154,31 @@ impl Cursor {
         }
     }
 
+    /// Reads an unread block, as far as it lies within the time range.
+    pub async fn read<D: Disk>(
+        &self,
+        sources: &Sources<D>,
+        unread: &Unread,
+        wanted: &[Vec<u8>],
+    ) -> Result<Rows> {
+        let mut rows = sources.read(unread.occurrence, &unread.block, wanted).await?;
+        if !unread.is_whole {
+            rows.cut_to(self.time);
+        }
+        Ok(rows)
+    }
+
     /// Puts a block back that [`next`](Self::next) gave, its rows up to `resume` (in the cursor's direction) done with:
     /// what comes next is the rest of it.
-    pub fn put_back(&mut self, occurrence: Occurrence, block: Block, resume: i64) {
+    pub fn put_back(&mut self, unread: Unread, resume: i64) {
         if self.descending {
             self.time.end = resume;
         } else {
             self.time.start = resume.saturating_add(1);
         }
-        let lane = self.lanes.iter_mut().find(|lane| lane.occurrence == occurrence);
+        let lane = self.lanes.iter_mut().find(|lane| lane.occurrence == unread.occurrence);
         if let Some(blocks) = lane.and_then(|lane| lane.blocks.as_mut()) {
-            blocks.push_front(block);
+            blocks.push_front(unread.block);
         }
     }
 
@@ -163,7 +189,9 @@ impl Cursor {
             // What `put_back` narrowed away ends the lane's front.
             while lane.head.is_none()
                 && let Some(blocks) = &mut lane.blocks
-                && blocks.front().is_some_and(|block| block.time_max < time.start || block.time_min >= time.end)
+                && blocks
+                    .front()
+                    .is_some_and(|block| block.time_max < time.start || block.time_min >= time.end)
             {
                 blocks.pop_front();
             }
@@ -175,8 +203,14 @@ impl Cursor {
             .min_by_key(|(_, near, _)| *near)
     }
 
-    async fn list<D: Disk>(&mut self, lane: usize, sources: &Sources<D>, key: &[u8]) -> Result<()> {
-        let listed = sources.list(self.lanes[lane].occurrence, key, self.time).await?;
+    async fn list<D: Disk>(
+        &mut self,
+        lane: usize,
+        sources: &Sources<D>,
+        key: &[u8],
+        wanted: &[Vec<u8>],
+    ) -> Result<()> {
+        let listed = sources.list(self.lanes[lane].occurrence, key, wanted, self.time).await?;
         let mut blocks = VecDeque::from(listed.blocks);
         if self.descending {
             blocks.make_contiguous().reverse();
@@ -199,9 +233,9 @@ impl Cursor {
             && let Some(block) = lane.blocks.as_mut().and_then(VecDeque::pop_front)
         {
             let span = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
-            let is_inside = time.start <= span.start && span.end <= time.end;
-            if is_inside && !lane.removed.iter().any(|removed| removed.overlaps(&span)) {
-                return Ok(Some(Piece::Unread(lane.occurrence, block)));
+            if !lane.removed.iter().any(|removed| removed.overlaps(&span)) {
+                let is_whole = time.start <= span.start && span.end <= time.end;
+                return Ok(Some(Piece::Unread(Unread { occurrence: lane.occurrence, block, is_whole })));
             }
             if let Some(blocks) = &mut lane.blocks {
                 blocks.push_front(block);
@@ -212,7 +246,12 @@ impl Cursor {
     }
 
     /// Reads the lane's next block into its head, unless there is one; the head stays empty when no row is left of it.
-    async fn read_head<D: Disk>(&mut self, at: usize, sources: &Sources<D>, wanted: &[Vec<u8>]) -> Result<()> {
+    async fn read_head<D: Disk>(
+        &mut self,
+        at: usize,
+        sources: &Sources<D>,
+        wanted: &[Vec<u8>],
+    ) -> Result<()> {
         let lane = &mut self.lanes[at];
         if lane.head.is_some() {
             return Ok(());

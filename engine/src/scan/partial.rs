@@ -164,6 +164,19 @@ impl PartialTable {
         }
     }
 
+    /// Whether any value of a first or last call, at the earliest at `earliest` and at the latest at `latest`, could
+    /// change the state; true for other calls.
+    pub fn could_win_at(&self, slot: usize, call: usize, earliest: i64, latest: i64) -> bool {
+        match &self.states[call] {
+            State::Float(held) => held.could_win_at(slot, earliest, latest),
+            State::Integer(held) => held.could_win_at(slot, earliest, latest),
+            State::Unsigned(held) => held.could_win_at(slot, earliest, latest),
+            State::Boolean(held) => held.could_win_at(slot, earliest, latest),
+            State::String(held) => held.could_win_at(slot, earliest, latest),
+            _ => true,
+        }
+    }
+
     /// Folds another table's answer for the same calls.
     pub fn merge(&mut self, windows: &[i64], partials: &[PartialColumn]) {
         for (from, start) in windows.iter().enumerate() {
@@ -412,6 +425,15 @@ impl<T: PartialOrd> Selected<T> {
         self.values[slot] = value;
         self.times[slot] = time;
         self.present.set(slot, true);
+    }
+
+    fn could_win_at(&self, slot: usize, earliest: i64, latest: i64) -> bool {
+        !self.present.get(slot)
+            || match self.kind {
+                PartialKind::First => earliest <= self.times[slot],
+                PartialKind::Last => latest >= self.times[slot],
+                _ => true,
+            }
     }
 
     #[inline]

@@ -55,7 +55,8 @@ impl Projection {
                 ScanColumn::Tag { name } => Output::Tag { name: name.clone() },
             })
             .collect();
-        let filter = request.rows.as_ref().map(|expr| Program::compile(expr, Division::Integer)).transpose()?;
+        let filter =
+            request.rows.as_ref().map(|expr| Program::compile(expr, Division::Integer)).transpose()?;
         let filter_fields = filter.iter().flat_map(Program::fields).map(position).collect();
         Ok(Self { wanted, outputs, filter, filter_fields })
     }
@@ -96,7 +97,8 @@ impl Projection {
             }
         }
         if let Some(filter) = &series.filter {
-            let fields: Vec<Option<&Column>> = self.filter_fields.iter().map(|at| stored[*at].as_ref()).collect();
+            let fields: Vec<Option<&Column>> =
+                self.filter_fields.iter().map(|at| stored[*at].as_ref()).collect();
             let selected = filter.select(&times, &fields);
             let count = selected.count();
             if count < times.len() {
@@ -110,7 +112,8 @@ impl Projection {
         for (at, output) in self.outputs.iter().enumerate() {
             columns.push(match output {
                 Output::Field { wanted, as_type, cast } => {
-                    let is_last_use = !self.outputs[at + 1..].iter().any(|later| later.wanted() == Some(*wanted));
+                    let is_last_use =
+                        !self.outputs[at + 1..].iter().any(|later| later.wanted() == Some(*wanted));
                     let column = if is_last_use { stored[*wanted].take() } else { stored[*wanted].clone() };
                     column
                         .and_then(|column| converted(column, *as_type, *cast))

@@ -52,7 +52,7 @@ pub enum ScanColumn {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum ScanOutput {
-    /// Rows in time order (then series key order) within a tag set. At most `limit` rows per tag set are
+    /// Rows in time order (on equal times in ascending order of series keys, whatever the direction) within a tag set. At most `limit` rows per tag set are
     /// needed (0: all); series tags are given per row only through `Tag` columns.
     Rows { limit: u64 },
     /// Partials per window (`None`: one window, the whole range).

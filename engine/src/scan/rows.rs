@@ -1,0 +1,505 @@
+//! The rows of one tag set, merged by time and series key.
+//!
+//! Two ways, by what is asked for:
+//! * [`top`] for a small limit: series after series, keeping the best rows only. A series whose next row cannot be among
+//!   them is not read, so that the first row of a million series costs a few blocks, and memory for the limit's rows;
+//! * [`Merge`] for everything else: all series of the tag set at once, each opened when the merge comes to its first
+//!   row. Where their blocks do not fit into the budget together, each keeps less of its block and reads it again.
+//!
+//! Rows of equal times come in ascending order of their series' keys, in both directions.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+
+use super::budget::Budget;
+use super::cursor::{Cursor, Piece};
+use super::filter::take_rows;
+use super::projection::{OutputRows, Projection, SeriesProjection};
+use super::request::{ScanChunk, ScanGroup};
+use super::source::{FoundSeries, Sources};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::model::{Column, ColumnData, StringColumn, TimeRange};
+
+/// Rows of a chunk, about: large enough to amortise a message, small enough for the first cache levels.
+pub const CHUNK_ROWS: usize = 1024;
+/// The greatest limit that is answered by keeping the best rows of all series.
+pub const TOP_ROWS_MAX: u64 = 4096;
+/// Fewest rows of a block that a merge keeps per series when memory is short: a block is read at most 64 times.
+const KEPT_ROWS_MIN: u64 = 16;
+/// Units of work per value brought into an answer.
+const ROW_UNITS: u64 = 8;
+
+/// What all series of a scan are read by.
+pub struct Reading<'a, D: Disk> {
+    pub sources: &'a Sources<D>,
+    pub projection: &'a Projection,
+    pub time: TimeRange,
+    pub descending: bool,
+    pub budget: &'a Budget,
+}
+
+#[inline]
+fn directed(time: i64, descending: bool) -> i64 {
+    if descending { !time } else { time }
+}
+
+/// One series being read.
+struct SeriesRows {
+    key: Rc<Vec<u8>>,
+    cursor: Cursor,
+    projection: SeriesProjection,
+}
+
+impl SeriesRows {
+    /// `None` when no row of the series can pass.
+    fn open<D: Disk>(reading: &Reading<'_, D>, found: FoundSeries) -> Option<Self> {
+        let projection = reading.projection.for_series(&found.key)?;
+        let cursor = Cursor::new(reading.sources, &found.occurrences, reading.time, reading.descending);
+        Some(Self { key: Rc::new(found.key), cursor, projection })
+    }
+
+    async fn bound<D: Disk>(&mut self, reading: &Reading<'_, D>) -> Result<Option<i64>> {
+        let bound = self.cursor.bound(reading.sources, &self.key, &reading.projection.wanted).await?;
+        Ok(bound.map(|time| directed(time, reading.descending)))
+    }
+
+    /// The next rows in the direction of the scan, at most about `rows_max` of them; never empty.
+    async fn next<D: Disk>(
+        &mut self,
+        reading: &Reading<'_, D>,
+        rows_max: usize,
+    ) -> Result<Option<OutputRows>> {
+        let wanted = &reading.projection.wanted;
+        loop {
+            let Some(piece) = self.cursor.next(reading.sources, &self.key, wanted).await? else {
+                return Ok(None);
+            };
+            let (stored, unread) = match piece {
+                Piece::Rows(rows) => (rows, None),
+                Piece::Unread(unread) => {
+                    if let Some(filter) = self.projection.filter() {
+                        let bounds = |at: usize| {
+                            let field = reading.projection.filter_field(at)?;
+                            reading.sources.bounds(&unread.block, field)
+                        };
+                        if !filter.may_pass(&bounds) {
+                            continue;
+                        }
+                    }
+                    (self.cursor.read(reading.sources, &unread, wanted).await?, Some(unread))
+                }
+            };
+            reading.sources.pace.spent(ROW_UNITS * (stored.len() * (wanted.len() + 1)) as u64).await;
+            let mut rows = reading.projection.project(&self.projection, stored);
+            if rows.is_empty() {
+                continue;
+            }
+            if let Some(unread) = unread
+                && rows.len() > rows_max
+            {
+                if reading.descending {
+                    rows.cut(rows.len() - rows_max, rows.len());
+                    self.cursor.put_back(unread, rows.times[0]);
+                } else {
+                    rows.cut(0, rows_max);
+                    self.cursor.put_back(unread, rows.times[rows_max - 1]);
+                }
+            }
+            if reading.descending {
+                rows = reversed(&rows);
+            }
+            return Ok(Some(rows));
+        }
+    }
+}
+
+fn reversed(rows: &OutputRows) -> OutputRows {
+    let order: Vec<usize> = (0..rows.len()).rev().collect();
+    picked(rows, &order)
+}
+
+fn picked(rows: &OutputRows, order: &[usize]) -> OutputRows {
+    OutputRows {
+        times: order.iter().map(|row| rows.times[*row]).collect(),
+        columns: rows.columns.iter().map(|column| take_rows(column, order)).collect(),
+    }
+}
+
+/// Rows out of several chunks, in the order given: (chunk, row).
+fn gathered(chunks: &[Rc<OutputRows>], order: &[(u32, u32)]) -> OutputRows {
+    let Some(first) = order.first() else { return OutputRows::default() };
+    // One chunk's rows one after another: mostly whole chunks of one series.
+    if order.len() > 1 && order.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 + 1 == pair[1].1) {
+        let chunk = &chunks[first.0 as usize];
+        let (start, end) = (first.1 as usize, first.1 as usize + order.len());
+        if start == 0 && end == chunk.len() {
+            return OutputRows::clone(chunk);
+        }
+        return OutputRows {
+            times: chunk.times[start..end].to_vec(),
+            columns: chunk.columns.iter().map(|column| column.slice(start, end)).collect(),
+        };
+    }
+    let times = order.iter().map(|(chunk, row)| chunks[*chunk as usize].times[*row as usize]).collect();
+    let columns =
+        (0..chunks[first.0 as usize].columns.len()).map(|at| gathered_column(chunks, order, at)).collect();
+    OutputRows { times, columns }
+}
+
+fn gathered_column(chunks: &[Rc<OutputRows>], order: &[(u32, u32)], at: usize) -> Column {
+    macro_rules! gather {
+        ($kind:ident, $zero:expr) => {
+            ColumnData::$kind(
+                order
+                    .iter()
+                    .map(|(chunk, row)| match &chunks[*chunk as usize].columns[at].data {
+                        ColumnData::$kind(values) => values[*row as usize],
+                        _ => $zero,
+                    })
+                    .collect(),
+            )
+        };
+    }
+    let first = order.first().map_or(0, |first| first.0 as usize);
+    let data = match &chunks[first].columns[at].data {
+        ColumnData::Float(_) => gather!(Float, 0.0),
+        ColumnData::Integer(_) => gather!(Integer, 0),
+        ColumnData::Unsigned(_) => gather!(Unsigned, 0),
+        ColumnData::Boolean(_) => gather!(Boolean, false),
+        ColumnData::String(_) => {
+            let mut strings = StringColumn::default();
+            for (chunk, row) in order {
+                match &chunks[*chunk as usize].columns[at].data {
+                    ColumnData::String(values) => strings.push(values.get(*row as usize)),
+                    _ => strings.push(b""),
+                }
+            }
+            ColumnData::String(strings)
+        }
+    };
+    let is_full = chunks.iter().all(|chunk| chunk.columns[at].present.is_none());
+    let present = (!is_full).then(|| {
+        let mut bits = crate::model::Bitmap::default();
+        for (chunk, row) in order {
+            bits.push(chunks[*chunk as usize].columns[at].is_present(*row as usize));
+        }
+        bits
+    });
+    Column { data, present: present.filter(|bits| bits.count() != order.len()) }
+}
+
+/// Series keys of a chunk's rows, each once.
+#[derive(Default)]
+struct Keys {
+    keys: Vec<Vec<u8>>,
+    /// By number of the series in the tag set: its position in `keys`.
+    positions: hashbrown::HashMap<u32, u32>,
+}
+
+impl Keys {
+    fn position(&mut self, series: u32, key: &[u8]) -> u32 {
+        *self.positions.entry(series).or_insert_with(|| {
+            self.keys.push(key.to_vec());
+            self.keys.len() as u32 - 1
+        })
+    }
+}
+
+/// The best rows so far of a tag set, for a small limit.
+pub struct Top {
+    limit: usize,
+    /// Best first: directed time, number of the series, chunk, row.
+    kept: Vec<(i64, u32, u32, u32)>,
+    chunks: Vec<Rc<OutputRows>>,
+    /// Keys of the series that have kept rows, by their numbers.
+    keys: Vec<(u32, Rc<Vec<u8>>)>,
+    next_series: u32,
+    held: u64,
+}
+
+/// Chunks of candidates held before the kept rows are copied together.
+const TOP_CHUNKS_MAX: usize = 64;
+
+impl Top {
+    pub fn new(limit: u64) -> Self {
+        let limit = limit as usize;
+        Self { limit, kept: Vec::new(), chunks: Vec::new(), keys: Vec::new(), next_series: 0, held: 0 }
+    }
+
+    /// The directed time from which on rows of further series are of no use.
+    fn worst(&self) -> Option<i64> {
+        if self.kept.len() < self.limit { None } else { self.kept.last().map(|row| row.0) }
+    }
+
+    /// Considers the next series in key order.
+    pub async fn series<D: Disk>(&mut self, reading: &Reading<'_, D>, found: FoundSeries) -> Result<()> {
+        let number = self.next_series;
+        self.next_series += 1;
+        let Some(mut series) = SeriesRows::open(reading, found) else { return Ok(()) };
+        let mut taken = 0;
+        let mut is_known = false;
+        while taken < self.limit {
+            let Some(bound) = series.bound(reading).await? else { break };
+            // On equal times the series that came before wins.
+            if self.worst().is_some_and(|worst| bound >= worst) {
+                break;
+            }
+            let Some(mut rows) = series.next(reading, usize::MAX).await? else { break };
+            let useful = match self.worst() {
+                None => rows.len(),
+                Some(worst) => rows.times.partition_point(|time| directed(*time, reading.descending) < worst),
+            };
+            let is_last = useful < rows.len();
+            rows.cut(0, useful.min(self.limit - taken));
+            taken += rows.len();
+            if !rows.is_empty() {
+                if !is_known {
+                    self.keys.push((number, series.key.clone()));
+                    is_known = true;
+                }
+                self.add(reading, number, rows)?;
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn add<D: Disk>(&mut self, reading: &Reading<'_, D>, series: u32, rows: OutputRows) -> Result<()> {
+        let chunk = self.chunks.len() as u32;
+        let times = rows.times.iter().enumerate();
+        self.kept.extend(
+            times.map(|(row, time)| (directed(*time, reading.descending), series, chunk, row as u32)),
+        );
+        // Both parts are in order: a stable sort merges them.
+        self.kept.sort();
+        self.kept.truncate(self.limit);
+        self.chunks.push(Rc::new(rows));
+        if self.chunks.len() > TOP_CHUNKS_MAX {
+            self.compact();
+        }
+        let rows: u64 = self.chunks.iter().map(|chunk| chunk.bytes()).sum();
+        reading.budget.change(&mut self.held, rows + 32 * self.kept.len() as u64)
+    }
+
+    fn compact(&mut self) {
+        let order: Vec<(u32, u32)> = self.kept.iter().map(|row| (row.2, row.3)).collect();
+        self.chunks = vec![Rc::new(gathered(&self.chunks, &order))];
+        for (at, row) in self.kept.iter_mut().enumerate() {
+            (row.2, row.3) = (0, at as u32);
+        }
+        let mut numbers: Vec<u32> = self.kept.iter().map(|row| row.1).collect();
+        numbers.sort_unstable();
+        self.keys.retain(|(number, _)| numbers.binary_search(number).is_ok());
+    }
+
+    /// The chunks of the answer.
+    pub fn finish(mut self, budget: &Budget, group: &ScanGroup) -> Vec<ScanChunk> {
+        budget.give_back(self.held);
+        self.compact();
+        let mut chunks = Vec::new();
+        let rows = self.chunks.pop().map(|rows| Rc::try_unwrap(rows).unwrap_or_else(|rows| (*rows).clone()));
+        let rows = rows.unwrap_or_default();
+        let mut start = 0;
+        while start < self.kept.len() {
+            let end = (start + CHUNK_ROWS).min(self.kept.len());
+            let mut part = rows.clone();
+            part.cut(start, end);
+            let mut keys = Keys::default();
+            let series = self.kept[start..end]
+                .iter()
+                .map(|row| {
+                    let at = self.keys.binary_search_by_key(&row.1, |(number, _)| *number);
+                    keys.position(row.1, at.map_or(&[], |at| self.keys[at].1.as_slice()))
+                })
+                .collect();
+            chunks.push(ScanChunk::Rows {
+                group: group.clone(),
+                times: part.times,
+                columns: part.columns,
+                series,
+                series_keys: keys.keys,
+            });
+            start = end;
+        }
+        chunks
+    }
+}
+
+/// All series of a tag set, merged. See the module's head.
+pub struct Merge {
+    series: Vec<Merging>,
+    /// The next row of each series: directed time, number of the series.
+    heap: BinaryHeap<Reverse<(i64, u32)>>,
+    /// Rows still wanted.
+    left: u64,
+    rows_max: Option<usize>,
+}
+
+struct Merging {
+    rows: SeriesRows,
+    /// Read and not handed on, from row `at` on.
+    chunk: Option<Rc<OutputRows>>,
+    at: usize,
+    held: u64,
+}
+
+/// Bytes a series of a merge takes before anything is read of it.
+const SERIES_BYTES: u64 = 400;
+
+impl Merge {
+    /// Takes all series of the tag set, in key order. `limit` 0: all rows.
+    pub async fn new<D: Disk>(reading: &Reading<'_, D>, found: Vec<FoundSeries>, limit: u64) -> Result<Self> {
+        let mut merge = Self {
+            series: Vec::with_capacity(found.len()),
+            heap: BinaryHeap::with_capacity(found.len()),
+            left: if limit == 0 { u64::MAX } else { limit },
+            rows_max: None,
+        };
+        for found in found {
+            let Some(mut rows) = SeriesRows::open(reading, found) else { continue };
+            reading.budget.take(SERIES_BYTES)?;
+            match rows.bound(reading).await? {
+                None => reading.budget.give_back(SERIES_BYTES),
+                Some(bound) => {
+                    merge.heap.push(Reverse((bound, merge.series.len() as u32)));
+                    merge.series.push(Merging { rows, chunk: None, at: 0, held: 0 });
+                }
+            }
+        }
+        Ok(merge)
+    }
+
+    /// The next chunk of about [`CHUNK_ROWS`] rows; `None` at the end.
+    pub async fn next<D: Disk>(
+        &mut self,
+        reading: &Reading<'_, D>,
+        group: &ScanGroup,
+    ) -> Result<Option<ScanChunk>> {
+        let wanted = (CHUNK_ROWS as u64).min(self.left) as usize;
+        let mut order: Vec<(u32, u32)> = Vec::with_capacity(wanted);
+        let mut chunks: Vec<Rc<OutputRows>> = Vec::new();
+        // Per series of this merge, where its present chunk stands in `chunks`.
+        let mut places: hashbrown::HashMap<u32, u32> = hashbrown::HashMap::new();
+        let mut keys = Keys::default();
+        let mut series = Vec::with_capacity(wanted);
+        while order.len() < wanted {
+            let Some(Reverse((bound, number))) = self.heap.pop() else { break };
+            let merging = &mut self.series[number as usize];
+            let Some(chunk) = merging.chunk.clone() else {
+                places.remove(&number);
+                if let Some(time) = self.load(reading, number).await? {
+                    // The bound may have been too low: the row takes its true place.
+                    self.heap.push(Reverse((time, number)));
+                }
+                continue;
+            };
+            debug_assert_eq!(bound, directed(chunk.times[merging.at], reading.descending));
+            let next = self.heap.peek().map(|next| next.0);
+            let start = merging.at;
+            let end = end_of_run(&chunk.times, start, wanted - order.len(), next, number, reading.descending);
+            let place = *places.entry(number).or_insert_with(|| {
+                chunks.push(chunk.clone());
+                chunks.len() as u32 - 1
+            });
+            let key = keys.position(number, &merging.rows.key);
+            order.extend((start..end).map(|row| (place, row as u32)));
+            series.resize(order.len(), key);
+            merging.at = end;
+            if end < chunk.len() {
+                self.heap.push(Reverse((directed(chunk.times[end], reading.descending), number)));
+            } else {
+                merging.chunk = None;
+                // Where it goes on is known without reading.
+                match merging.rows.bound(reading).await? {
+                    Some(bound) => self.heap.push(Reverse((bound, number))),
+                    None => self.end(reading, number),
+                }
+            }
+        }
+        self.left -= order.len() as u64;
+        if order.is_empty() {
+            return Ok(None);
+        }
+        let rows = gathered(&chunks, &order);
+        reading.sources.pace.spent(ROW_UNITS * (rows.len() * (rows.columns.len() + 1)) as u64).await;
+        Ok(Some(ScanChunk::Rows {
+            group: group.clone(),
+            times: rows.times,
+            columns: rows.columns,
+            series,
+            series_keys: keys.keys,
+        }))
+    }
+
+    /// Reads the series' next rows; the directed time of the first, `None` at its end.
+    async fn load<D: Disk>(&mut self, reading: &Reading<'_, D>, number: u32) -> Result<Option<i64>> {
+        let rows_max = self.rows_max(reading);
+        let merging = &mut self.series[number as usize];
+        let Some(rows) = merging.rows.next(reading, rows_max).await? else {
+            self.end(reading, number);
+            return Ok(None);
+        };
+        reading.budget.change(&mut merging.held, rows.bytes())?;
+        let time = directed(rows.times[0], reading.descending);
+        merging.chunk = Some(Rc::new(rows));
+        merging.at = 0;
+        Ok(Some(time))
+    }
+
+    /// Rows to keep of a block so that all series' rows fit into half of what is left of the budget.
+    fn rows_max<D: Disk>(&mut self, reading: &Reading<'_, D>) -> usize {
+        let series = self.series.len().max(1) as u64;
+        let row_bytes = 8 + 9 * reading.projection.outputs.len() as u64;
+        *self.rows_max.get_or_insert_with(|| {
+            let rows = reading.budget.free() / 2 / series / row_bytes;
+            // A block read whole is never cut.
+            if rows >= CHUNK_ROWS as u64 { usize::MAX } else { rows.max(KEPT_ROWS_MIN) as usize }
+        })
+    }
+
+    fn end<D: Disk>(&mut self, reading: &Reading<'_, D>, number: u32) {
+        let merging = &mut self.series[number as usize];
+        reading.budget.give_back(merging.held);
+        merging.held = 0;
+        merging.chunk = None;
+    }
+
+    /// Gives back what the merge still holds.
+    pub fn finish(self, budget: &Budget) {
+        let held: u64 = self.series.iter().map(|merging| merging.held + SERIES_BYTES).sum();
+        budget.give_back(held);
+    }
+}
+
+/// Where the rows from `start` on that come before another series' next row end; at least one row.
+fn end_of_run(
+    times: &[i64],
+    start: usize,
+    rows_max: usize,
+    next: Option<(i64, u32)>,
+    number: u32,
+    descending: bool,
+) -> usize {
+    let limit = times.len().min(start + rows_max);
+    let Some((time, other)) = next else { return limit };
+    let comes_first = |row: usize| (directed(times[row], descending), number) < (time, other);
+    if comes_first(limit - 1) {
+        return limit;
+    }
+    // Series mostly take turns row by row.
+    let mut step = 1;
+    while start + step < limit && comes_first(start + step) {
+        step *= 2;
+    }
+    let low = (start + step / 2).max(start + 1);
+    let high = (start + step).min(limit);
+    let mut end = low;
+    while end < high && comes_first(end) {
+        end += 1;
+    }
+    end
+}

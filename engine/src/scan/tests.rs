@@ -1,0 +1,450 @@
+//! Scans over random data in several shards, files and caches, against a plain map and plain loops.
+
+use std::collections::BTreeMap;
+
+use futures_lite::future::block_on;
+use proptest::prelude::*;
+
+use super::request::*;
+use super::*;
+use crate::disk::sim::SimDisk;
+use crate::model::batch::put_value;
+use crate::model::{BatchBuilder, FieldType, SeriesKey, ShardGroupId, ShardId, TimeRange, Value, Window};
+use crate::scan::request::ShardRef;
+use crate::shard::Shard;
+
+/// One written row: series number, time, and which of the fields with which seed.
+#[derive(Debug, Clone)]
+struct Write {
+    series: usize,
+    time: i64,
+    float: Option<i8>,
+    integer: Option<i8>,
+    text: Option<u8>,
+}
+
+/// field → value, by (time, series key).
+type Model = BTreeMap<Vec<u8>, BTreeMap<i64, BTreeMap<&'static str, Value>>>;
+
+const SERIES: usize = 6;
+/// Times below this are in the first shard, the others in the second.
+const SHARD_SPLIT: i64 = 60;
+
+fn key(series: usize) -> Vec<u8> {
+    let host = format!("h{}", series % 3);
+    let rack = format!("r{}", series / 3);
+    match series {
+        5 => SeriesKey::build(b"m", &[(b"host", host.as_bytes())]).0,
+        _ => SeriesKey::build(b"m", &[(b"host", host.as_bytes()), (b"rack", rack.as_bytes())]).0,
+    }
+}
+
+fn fields_of(write: &Write) -> Vec<(&'static str, Value)> {
+    let mut fields = Vec::new();
+    if let Some(seed) = write.float {
+        fields.push(("f", Value::Float(f64::from(seed) / 4.0)));
+    }
+    if let Some(seed) = write.integer {
+        fields.push(("i", Value::Integer(i64::from(seed))));
+    }
+    if let Some(seed) = write.text {
+        fields.push(("s", Value::String(vec![b'a' + seed % 4])));
+    }
+    fields
+}
+
+fn insert(shard: &Shard, writes: &[Write]) {
+    let mut builder = BatchBuilder::new();
+    for write in writes {
+        let fields = fields_of(write);
+        if fields.is_empty() {
+            continue;
+        }
+        let key = key(write.series);
+        let series = builder.add_series(series_key::hash(&key), &key);
+        let shape =
+            builder.add_shape(b"m", fields.iter().map(|(name, value)| (value.field_type(), name.as_bytes())));
+        let mut values = Vec::new();
+        fields.iter().for_each(|(_, value)| put_value(&mut values, value));
+        builder.add_row(series, shape, write.time, &values);
+    }
+    shard.insert(&builder.finish(1, 1), &[]);
+}
+
+fn write_strategy() -> impl Strategy<Value = Write> {
+    (0..SERIES, 0i64..120, any::<(Option<i8>, Option<i8>, Option<u8>)>())
+        .prop_map(|(series, time, (float, integer, text))| Write { series, time, float, integer, text })
+}
+
+fn model_of(writes: &[Write]) -> Model {
+    let mut model = Model::new();
+    for write in writes {
+        let fields = fields_of(write);
+        if !fields.is_empty() {
+            model.entry(key(write.series)).or_default().entry(write.time).or_default().extend(fields);
+        }
+    }
+    model
+}
+
+async fn views_of(writes: &[Write]) -> Vec<ShardView> {
+    let mut views = Vec::new();
+    for (number, part) in [0..SHARD_SPLIT, SHARD_SPLIT..i64::MAX].into_iter().enumerate() {
+        let shard =
+            Shard::new(ShardRef { shard: ShardId(number as u64), group: ShardGroupId(number as u64) });
+        let writes: Vec<Write> = writes.iter().filter(|write| part.contains(&write.time)).cloned().collect();
+        insert(&shard, &writes);
+        views.push(shard.view().await.expect("a view"));
+    }
+    views
+}
+
+fn field(name: &str, as_type: FieldType) -> ScanColumn {
+    ScanColumn::Field { name: name.into(), as_type, cast: false }
+}
+
+fn request(output: ScanOutput) -> ScanRequest {
+    ScanRequest {
+        shards: Vec::new(),
+        measurement: b"m".to_vec(),
+        time: TimeRange::ALL,
+        series: None,
+        rows: None,
+        columns: vec![
+            field("f", FieldType::Float),
+            field("i", FieldType::Integer),
+            ScanColumn::Tag { name: b"rack".to_vec() },
+            field("i", FieldType::Float),
+            field("s", FieldType::String),
+        ],
+        dimensions: Vec::new(),
+        descending: false,
+        output,
+        budget_bytes: 1 << 20,
+        series_max: 0,
+    }
+}
+
+async fn run(views: Vec<ShardView>, request: ScanRequest) -> Result<Vec<ScanChunk>> {
+    let mut scan: Scan<SimDisk> = Scan::start(views, request, None)?;
+    let mut chunks = Vec::new();
+    while let Some(chunk) = scan.next().await? {
+        chunks.push(chunk);
+    }
+    assert_eq!(scan.next().await?, None);
+    Ok(chunks)
+}
+
+/// A row of an answer: (time, series key, values).
+type Row = (i64, Vec<u8>, Vec<Option<Value>>);
+
+/// Rows per tag set, in the order they came.
+fn rows_of(chunks: &[ScanChunk], columns: usize) -> Vec<(Vec<Vec<u8>>, Vec<Row>)> {
+    let mut all: Vec<(Vec<Vec<u8>>, Vec<Row>)> = Vec::new();
+    for chunk in chunks {
+        let ScanChunk::Rows { group, times, columns: got, series, series_keys } = chunk else {
+            panic!("rows were asked for");
+        };
+        assert!(!times.is_empty() && got.len() == columns && series.len() == times.len());
+        assert!(got.iter().all(|column| column.len() == times.len()));
+        if all.last().is_none_or(|(values, _)| *values != group.values) {
+            all.push((group.values.clone(), Vec::new()));
+        }
+        let rows = &mut all.last_mut().expect("pushed above").1;
+        for (at, time) in times.iter().enumerate() {
+            let values = got.iter().map(|column| column.get(at)).collect();
+            rows.push((*time, series_keys[series[at] as usize].clone(), values));
+        }
+    }
+    all
+}
+
+/// Which random condition a case has; evaluated by hand in [`passes`].
+fn condition(number: u8) -> Option<Expr> {
+    let compare = |left: Expr, op, right: Value| Expr::Binary {
+        op,
+        left: Box::new(left),
+        right: Box::new(Expr::Literal(right)),
+    };
+    let float = compare(Expr::Field(b"f".to_vec()), BinaryOp::Greater, Value::Integer(3));
+    let host = compare(Expr::Tag(b"host".to_vec()), BinaryOp::Equal, Value::String(b"h1".to_vec()));
+    match number {
+        0 => None,
+        1 => Some(float),
+        2 => Some(Expr::Binary { op: BinaryOp::Or, left: Box::new(host), right: Box::new(float) }),
+        _ => Some(compare(Expr::Field(b"s".to_vec()), BinaryOp::Equal, Value::String(b"b".to_vec()))),
+    }
+}
+
+fn passes(number: u8, key: &[u8], row: &BTreeMap<&'static str, Value>) -> bool {
+    let float = matches!(row.get("f"), Some(Value::Float(value)) if *value > 3.0);
+    match number {
+        0 => true,
+        1 => float,
+        2 => float || series_key::tag_value(key, b"host").as_deref() == Some(b"h1"),
+        _ => row.get("s") == Some(&Value::String(b"b".to_vec())),
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    writes: Vec<Write>,
+    time: (i64, i64),
+    condition: u8,
+    tag_filter: bool,
+    dimensions: u8,
+    descending: bool,
+    limit: u64,
+    budget: u64,
+}
+
+impl Case {
+    fn fill(&self, request: &mut ScanRequest) {
+        request.time = TimeRange::new(self.time.0, self.time.1);
+        request.rows = condition(self.condition);
+        request.series =
+            self.tag_filter.then(|| TagFilter::NotEqual { name: b"rack".to_vec(), value: b"r1".to_vec() });
+        request.dimensions = self.dimensions();
+        request.descending = self.descending;
+    }
+
+    fn dimensions(&self) -> Vec<Vec<u8>> {
+        match self.dimensions {
+            0 => vec![],
+            1 => vec![b"rack".to_vec()],
+            _ => vec![b"host".to_vec(), b"rack".to_vec()],
+        }
+    }
+
+    /// The rows that pass, with all their fields, per tag set, in order.
+    fn expected(&self) -> BTreeMap<Vec<Vec<u8>>, Vec<(i64, Vec<u8>, BTreeMap<&'static str, Value>)>> {
+        let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, rows) in model_of(&self.writes) {
+            let tag = |name: &Vec<u8>| series_key::tag_value(&key, name).unwrap_or_default().into_owned();
+            if self.tag_filter && tag(&b"rack".to_vec()) == b"r1" {
+                continue;
+            }
+            let values: Vec<Vec<u8>> = self.dimensions().iter().map(tag).collect();
+            for (time, row) in rows {
+                if TimeRange::new(self.time.0, self.time.1).contains(time)
+                    && passes(self.condition, &key, &row)
+                {
+                    groups.entry(values.clone()).or_default().push((time, key.clone(), row));
+                }
+            }
+        }
+        for rows in groups.values_mut() {
+            rows.sort_by_key(|(time, key, _)| (if self.descending { -*time } else { *time }, key.clone()));
+        }
+        groups
+    }
+}
+
+fn case_strategy() -> impl Strategy<Value = Case> {
+    (
+        prop::collection::vec(write_strategy(), 0..200),
+        (0i64..120, 0i64..130),
+        0u8..4,
+        any::<bool>(),
+        0u8..3,
+        any::<bool>(),
+        prop::sample::select(vec![0u64, 1, 3, 50, TOP_ROWS_MAX + 1]),
+        prop::sample::select(vec![40_000u64, 1 << 20]),
+    )
+        .prop_map(|(writes, (a, b), condition, tag_filter, dimensions, descending, limit, budget)| {
+            let time = if a % 3 == 0 { (i64::MIN + 2, i64::MAX) } else { (a.min(b), a.max(b)) };
+            Case { writes, time, condition, tag_filter, dimensions, descending, limit, budget }
+        })
+}
+
+fn check_rows(case: &Case, views: Vec<ShardView>) {
+    let mut request = request(ScanOutput::Rows { limit: case.limit });
+    case.fill(&mut request);
+    request.budget_bytes = case.budget;
+    let chunks = block_on(run(views, request)).expect("within the budget");
+    let got = rows_of(&chunks, 5);
+    let mut want = Vec::new();
+    for (values, rows) in case.expected() {
+        let mut rows: Vec<Row> = rows
+            .into_iter()
+            .map(|(time, key, row)| {
+                let integer = row.get("i").cloned();
+                let promoted = match integer {
+                    Some(Value::Integer(value)) => Some(Value::Float(value as f64)),
+                    _ => None,
+                };
+                let rack = series_key::tag_value(&key, b"rack").map(|rack| Value::String(rack.into_owned()));
+                let values = vec![row.get("f").cloned(), integer, rack, promoted, row.get("s").cloned()];
+                (time, key, values)
+            })
+            .collect();
+        if case.limit > 0 {
+            rows.truncate(case.limit as usize);
+        }
+        want.push((values, rows));
+    }
+    assert_eq!(got, want);
+}
+
+const KINDS: [PartialKind; 6] = [
+    PartialKind::Count,
+    PartialKind::Sum,
+    PartialKind::Min,
+    PartialKind::Max,
+    PartialKind::First,
+    PartialKind::Last,
+];
+
+/// A partial by plain loops over the values of one window in any order: all floats here are exact.
+fn naive_partial(kind: PartialKind, rows: &[(i64, Value)]) -> Option<(i64, Value)> {
+    let number = |value: &Value| match value {
+        Value::Float(value) => *value,
+        Value::Integer(value) => *value as f64,
+        Value::String(text) => f64::from(text[0]),
+        _ => panic!("no such type here"),
+    };
+    let best = |less: &dyn Fn(&(i64, Value), &(i64, Value)) -> bool| {
+        let mut best = rows.first()?;
+        for row in rows {
+            if less(row, best) {
+                best = row;
+            }
+        }
+        Some(best.clone())
+    };
+    match kind {
+        PartialKind::Count => Some((0, Value::Integer(rows.len() as i64))).filter(|_| !rows.is_empty()),
+        PartialKind::Sum => {
+            let sum: f64 = rows.iter().map(|row| number(&row.1)).sum();
+            rows.first().and_then(|row| match row.1 {
+                Value::Float(_) => Some((0, Value::Float(sum))),
+                Value::Integer(_) => Some((0, Value::Integer(sum as i64))),
+                _ => None,
+            })
+        }
+        PartialKind::Min => best(&|a, b| (number(&a.1), a.0) < (number(&b.1), b.0)),
+        PartialKind::Max => best(&|a, b| (-number(&a.1), a.0) < (-number(&b.1), b.0)),
+        PartialKind::First => best(&|a, b| (a.0, -number(&a.1)) < (b.0, -number(&b.1))),
+        PartialKind::Last => best(&|a, b| (-a.0, -number(&a.1)) < (-b.0, -number(&b.1))),
+    }
+}
+
+fn check_partials(case: &Case, views: Vec<ShardView>, window: Option<Window>, kinds: &[PartialKind]) {
+    let columns = [("f", 0usize), ("i", 1), ("s", 4)];
+    let calls: Vec<PartialCall> = columns
+        .iter()
+        .flat_map(|(_, column)| kinds.iter().map(|kind| PartialCall { column: *column, kind: *kind }))
+        .collect();
+    let mut request = request(ScanOutput::Partials { window, calls: calls.clone() });
+    case.fill(&mut request);
+    let chunks = block_on(run(views, request)).expect("within the budget");
+    let mut want = Vec::new();
+    for (values, rows) in case.expected() {
+        let mut windows: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+        for (time, _, row) in &rows {
+            let start = window.map_or(case.time.0, |window| window.start_of(*time));
+            windows.entry(start).or_default().push((*time, row));
+        }
+        let mut windows: Vec<_> = windows.into_iter().collect();
+        if case.descending {
+            windows.reverse();
+        }
+        for (start, rows) in windows {
+            let partials: Vec<_> = columns
+                .iter()
+                .flat_map(|(name, _)| {
+                    let there: Vec<(i64, Value)> =
+                        rows.iter().filter_map(|(time, row)| Some((*time, row.get(name)?.clone()))).collect();
+                    kinds.iter().map(move |kind| naive_partial(*kind, &there)).collect::<Vec<_>>()
+                })
+                .collect();
+            // A window in which no call has a value is left out: the sum of a string has none.
+            if partials.iter().any(Option::is_some) {
+                want.push((values.clone(), start, partials));
+            }
+        }
+    }
+    let mut got = Vec::new();
+    for chunk in &chunks {
+        let ScanChunk::Partials { group, windows, partials } = chunk else {
+            panic!("partials were asked for")
+        };
+        for (at, start) in windows.iter().enumerate() {
+            let values: Vec<_> = partials
+                .iter()
+                .map(|partial| Some((partial.times.get(at).copied().unwrap_or(0), partial.values.get(at)?)))
+                .collect();
+            got.push((group.values.clone(), *start, values));
+        }
+    }
+    assert_eq!(got, want);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_equal_a_plain_map(case in case_strategy()) {
+        check_rows(&case, block_on(views_of(&case.writes)));
+    }
+
+    #[test]
+    fn partials_equal_plain_loops(case in case_strategy(), every in prop::option::of(1i64..90), kind in 0usize..8) {
+        let window = every.map(|every| Window { every, offset: 7 });
+        let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
+        check_partials(&case, block_on(views_of(&case.writes)), window, kinds);
+    }
+}
+
+fn plain_writes(count: i64) -> Vec<Write> {
+    (0..count)
+        .map(|time| Write {
+            series: (time % SERIES as i64) as usize,
+            time,
+            float: Some(1),
+            integer: Some(time as i8),
+            text: None,
+        })
+        .collect()
+}
+
+#[test]
+fn more_series_than_allowed_are_refused_by_name() {
+    let mut request = request(ScanOutput::Rows { limit: 0 });
+    request.series_max = 5;
+    let error = block_on(async { run(views_of(&plain_writes(100)).await, request).await });
+    assert_eq!(error, Err(Error::Limit { name: "max-select-series", wanted: 6, max: 5 }));
+}
+
+#[test]
+fn a_scan_beyond_its_budget_is_refused_and_gives_everything_back() {
+    let mut small = request(ScanOutput::Rows { limit: 0 });
+    small.budget_bytes = 1000;
+    let error = block_on(async { run(views_of(&plain_writes(100)).await, small).await });
+    assert!(matches!(error, Err(Error::Budget { max: 1000, .. })), "{error:?}");
+
+    let mut scan: Scan<SimDisk> =
+        Scan::start(block_on(views_of(&plain_writes(100))), request(ScanOutput::Rows { limit: 0 }), None)
+            .expect("a good request");
+    while block_on(scan.next()).expect("within the budget").is_some() {}
+    assert_eq!(scan.held_bytes(), block_on(found_bytes()), "only the list of the tag set is left");
+}
+
+/// What [`Scan::listed`] counts for the six series.
+async fn found_bytes() -> u64 {
+    let sources: Sources<SimDisk> = Sources::new(views_of(&plain_writes(100)).await, TimeRange::ALL);
+    let mut stream = sources.series(b"m", None).await.expect("a stream");
+    let mut bytes = 0;
+    while let Some(found) = stream.next(&sources).await.expect("in memory") {
+        bytes += series_bytes(&found) as u64;
+    }
+    bytes
+}
+
+#[test]
+fn a_column_of_another_type_is_absent_and_no_row_is_made_of_tags_alone() {
+    let mut request = request(ScanOutput::Rows { limit: 0 });
+    request.columns = vec![field("f", FieldType::String), ScanColumn::Tag { name: b"host".to_vec() }];
+    let chunks = block_on(async { run(views_of(&plain_writes(20)).await, request).await });
+    assert_eq!(chunks, Ok(Vec::new()));
+}
