@@ -330,7 +330,7 @@ fn free_bytes(path: &Path) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use glommio::{LocalExecutorBuilder, Placement};
 
     use super::*;
@@ -342,7 +342,7 @@ mod tests {
         executor.run(test(UringDisk::new(folder.path())));
     }
 
-    fn on_disk<F: Future<Output = ()>>(test: impl FnOnce(UringDisk) -> F) {
+    pub(crate) fn on_disk<F: Future<Output = ()>>(test: impl FnOnce(UringDisk) -> F) {
         on_disk_in(&std::env::temp_dir(), test);
     }
 

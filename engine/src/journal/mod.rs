@@ -18,13 +18,11 @@ mod replay;
 mod segment;
 #[cfg(test)]
 mod tests;
-mod turn;
 mod writer;
 
 pub use record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Record};
 pub use replay::{Damage, Progress, Replay, ReplayReport, Replayed};
 pub use segment::SegmentId;
-pub(crate) use turn::Turn;
 pub use writer::{Appended, Journal};
 
 /// Sequence of the first record of a new journal.

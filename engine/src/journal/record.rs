@@ -142,6 +142,10 @@ impl Packed {
         Self { buffer: Record::new().buffer, raw_len: 0, flags: FLAG_MARK }
     }
 
+    pub(super) fn is_mark(&self) -> bool {
+        self.flags & FLAG_MARK != 0
+    }
+
     /// Bytes it takes on disk.
     pub(super) fn padded_len(&self) -> usize {
         self.buffer.len().next_multiple_of(BLOCK_BYTES)

@@ -159,6 +159,17 @@ impl<D: Disk> Replay<D> {
         Ok(())
     }
 
+    /// The journal will be written with other options than it is read with.
+    pub fn with_options(mut self, options: JournalOptions) -> Self {
+        self.options = options;
+        if !options.is_preallocated {
+            for segment in &mut self.segments {
+                segment.is_recyclable = false;
+            }
+        }
+        self
+    }
+
     /// The next record; none at the end.
     pub async fn next(&mut self) -> Result<Option<Replayed<'_>>> {
         loop {
@@ -192,9 +203,20 @@ impl<D: Disk> Replay<D> {
         &self.report
     }
 
-    /// The journal that goes on behind the last record. Reads what is left, without handing it out.
-    pub async fn finish(mut self) -> Result<(Journal<D>, ReplayReport)> {
+    /// The journal that goes on behind the last record. Reads what is left, without handing it out. Sequences up to
+    /// `known` (0 when nothing is known) were given before, whatever is left of them: they are not given again.
+    pub async fn finish(mut self, known: u64) -> Result<(Journal<D>, ReplayReport)> {
         while self.next().await?.is_some() {}
+        if self.expected <= known {
+            let lost = self.expected..known + 1;
+            self.expected = lost.end;
+            // In an empty folder nothing is left to be damaged, and the first name will carry the number on.
+            if !self.segments.is_empty() {
+                self.position -= 1;
+                self.damaged(0, lost, "records at the end are missing that were there before");
+                self.continued_at = None;
+            }
+        }
         self.disk.create_dir_all(&self.folder).await?;
         if !self.leftovers.is_empty() {
             for name in &self.leftovers {

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use super::record::{Packed, Packer, Place};
 use super::segment::{Segment, SegmentId, quarantine, spare_name, write_zeros};
-use super::{JournalOptions, Record, Replay, ReplayReport, Turn};
+use super::{JournalOptions, Record, Replay, ReplayReport};
 use crate::disk::{AlignedBuffer, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
+use crate::wait::Gate;
 
 /// A buffer larger than this is not kept for the next record.
 const BUFFER_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
@@ -23,9 +24,9 @@ pub struct Journal<D: Disk> {
     /// The buffer of the last record, for the next.
     free_buffer: RefCell<Option<AlignedBuffer>>,
     /// Held while a record or a segment is written.
-    writing: Turn,
+    writing: Gate,
     /// Held while segments are released and spares made; never waited for by an append.
-    upkeep: Turn,
+    upkeep: Gate,
 }
 
 /// Where a durable record is.
@@ -82,7 +83,7 @@ impl<D: Disk> Journal<D> {
         while let Some(record) = replay.next().await? {
             on_record(record.sequence, record.body)?;
         }
-        replay.finish().await
+        replay.finish(0).await
     }
 
     pub(super) async fn new(
@@ -121,8 +122,8 @@ impl<D: Disk> Journal<D> {
             state: RefCell::new(state),
             packer: RefCell::new(Packer::new(options.compression)),
             free_buffer: RefCell::new(None),
-            writing: Turn::default(),
-            upkeep: Turn::default(),
+            writing: Gate::new(),
+            upkeep: Gate::new(),
         })
     }
 
@@ -145,10 +146,8 @@ impl<D: Disk> Journal<D> {
     /// answers leaves the record there or not, never half of it.
     pub async fn append_record(&self, record: Record) -> Result<Appended> {
         let packed = self.packer.borrow_mut().pack(record)?;
-        let _turn = self.writing.take().await;
-        let appended = self.append_packed(packed).await?;
-        self.state.borrow_mut().is_marked = false;
-        Ok(appended)
+        let _inside = self.writing.enter().await;
+        self.append_packed(packed).await
     }
 
     /// Replaces all records by these, in one step: a crash leaves either the old ones or the new.
@@ -162,9 +161,9 @@ impl<D: Disk> Journal<D> {
         if packed.is_empty() {
             packed.push(Packed::mark());
         }
-        let _upkeep = self.upkeep.take().await;
+        let _inside_upkeep = self.upkeep.enter().await;
         {
-            let _turn = self.writing.take().await;
+            let _inside = self.writing.enter().await;
             self.check_writable()?;
             self.write_snapshot(packed).await?;
         }
@@ -173,7 +172,7 @@ impl<D: Disk> Journal<D> {
 
     /// Gives up segments whose every record has a lower sequence than `below`, oldest first.
     pub async fn release(&self, below: u64) -> Result<()> {
-        let _turn = self.upkeep.take().await;
+        let _inside = self.upkeep.enter().await;
         self.remove_superseded().await?;
         while let Some(segment) = self.releasable(below) {
             self.check_writable()?;
@@ -197,7 +196,7 @@ impl<D: Disk> Journal<D> {
 
     /// Ends the active segment, so that its records can be released. Does nothing when it is empty.
     pub async fn roll(&self) -> Result<()> {
-        let _turn = self.writing.take().await;
+        let _inside = self.writing.enter().await;
         self.check_writable()?;
         if self.state.borrow().active.as_ref().is_some_and(|active| active.at == 0) {
             return Ok(());
@@ -215,7 +214,7 @@ impl<D: Disk> Journal<D> {
 
     /// Zeroes a spare segment, if one is wanted. Takes about 10 ms of the disk's time, none of the core's.
     pub async fn make_spare(&self) -> Result<()> {
-        let _turn = self.upkeep.take().await;
+        let _inside = self.upkeep.enter().await;
         if !self.wants_spare() {
             return Ok(());
         }
@@ -234,7 +233,7 @@ impl<D: Disk> Journal<D> {
 
     /// Removes the spares: what an idle core does.
     pub async fn drop_spares(&self) -> Result<()> {
-        let _turn = self.upkeep.take().await;
+        let _inside = self.upkeep.enter().await;
         let spares = std::mem::take(&mut self.state.borrow_mut().spares);
         if spares.is_empty() {
             return Ok(());
@@ -247,7 +246,7 @@ impl<D: Disk> Journal<D> {
 
     /// Writes a mark, so that damage of the last record at rest is told from a torn tail; then refuses writes.
     pub async fn close(&self) -> Result<()> {
-        let _turn = self.writing.take().await;
+        let _inside = self.writing.enter().await;
         if self.state.borrow().refusal.is_some() {
             return Ok(());
         }
@@ -299,7 +298,7 @@ impl<D: Disk> Journal<D> {
         self.state.borrow().refusal.clone()
     }
 
-    // Below: the turn for writing is held.
+    // Below: inside `writing`.
 
     async fn append_packed(&self, packed: Packed) -> Result<Appended> {
         self.check_writable()?;
@@ -314,13 +313,14 @@ impl<D: Disk> Journal<D> {
         };
         // One record is in flight at a time, so all before it is durable.
         let place = Place { sequence, epoch: segment.epoch, durable: sequence - 1 };
+        let is_mark = packed.is_mark();
         let buffer = packed.seal(place);
         let abandons = AbandonsOnDrop { journal: self };
         let written = file.write_at(at, buffer).await;
         match written {
             Ok(buffer) => {
                 std::mem::forget(abandons);
-                self.appended(length);
+                self.appended(length, is_mark);
                 if buffer.len() <= BUFFER_BYTES_KEPT_MAX {
                     *self.free_buffer.borrow_mut() = Some(buffer);
                 }
@@ -347,9 +347,10 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    fn appended(&self, length: u64) {
+    fn appended(&self, length: u64, is_mark: bool) {
         let mut state = self.state.borrow_mut();
         state.next_sequence += 1;
+        state.is_marked = is_mark;
         state.live_bytes += length;
         if let Some(active) = &mut state.active {
             active.at += length;
@@ -407,6 +408,8 @@ impl<D: Disk> Journal<D> {
             if let Some(before) = &before {
                 state.sealed.push_back(before.segment);
             }
+            // The new segment's name tells that all before it was durable.
+            state.is_marked = true;
             before
         };
         match before {
@@ -474,7 +477,7 @@ impl<D: Disk> Journal<D> {
         file.close().await
     }
 
-    // Below: the turn for upkeep is held.
+    // Below: inside `upkeep`.
 
     fn releasable(&self, below: u64) -> Option<Segment> {
         let state = self.state.borrow();
@@ -509,7 +512,7 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    // Below: no turn needed.
+    // Below: no gate needed.
 
     fn take_epoch(&self) -> u64 {
         let mut state = self.state.borrow_mut();
