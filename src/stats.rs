@@ -1,1 +1,200 @@
-//! Sums the cores' counters.
+//! Sums the cores' counters: for `/metrics` per core, for `/debug/vars` and `_internal` as the statistics InfluxDB has.
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::cores::main_loop::together;
+use crate::cores::{CoreStats, Cores};
+
+/// One statistic as InfluxDB lists it.
+pub struct Statistic {
+    /// The member's name in `/debug/vars`.
+    pub key: String,
+    /// Measurement of `_internal`.
+    pub name: &'static str,
+    pub tags: Vec<(&'static str, String)>,
+    pub values: Vec<(&'static str, i64)>,
+}
+
+/// One metric with a value per core.
+pub struct Metric {
+    pub name: String,
+    pub help: &'static str,
+    pub is_gauge: bool,
+    pub values: Vec<u64>,
+}
+
+/// Copies of all cores' numbers; a core that is gone counts as zero.
+pub async fn of_all_cores(cores: &Cores) -> Vec<CoreStats> {
+    let asked = (0..cores.count()).map(|core| async move { cores.stats(core).await.unwrap_or_default() });
+    together(asked.collect()).await
+}
+
+/// What InfluxDB's monitor has, as far as there is such a thing here.
+pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
+    let sum = |value: fn(&CoreStats) -> u64| cores.iter().map(value).sum::<u64>() as i64;
+    let bind = config.http.bind_address.clone();
+    vec![
+        Statistic {
+            key: format!("httpd:{bind}"),
+            name: "httpd",
+            tags: vec![("bind", bind)],
+            values: vec![
+                ("req", sum(|core| core.counters.requests)),
+                ("reqActive", sum(|core| core.counters.requests_active_now)),
+                ("reqDurationNs", sum(|core| core.counters.requests_ns)),
+                ("queryReq", sum(|core| core.counters.query_requests)),
+                ("queryReqDurationNs", sum(|core| core.counters.query_requests_ns)),
+                ("queryRespBytes", sum(|core| core.counters.query_response_bytes)),
+                ("writeReq", sum(|core| core.counters.write_requests)),
+                ("writeReqActive", sum(|core| core.counters.write_requests_active_now)),
+                ("writeReqBytes", sum(|core| core.counters.write_request_bytes)),
+                ("writeReqDurationNs", sum(|core| core.counters.write_requests_ns)),
+                ("pingReq", sum(|core| core.counters.ping_requests)),
+                ("statusReq", sum(|core| core.counters.status_requests)),
+                ("clientError", sum(|core| core.counters.client_errors)),
+                ("serverError", sum(|core| core.counters.server_errors)),
+                ("authFail", sum(|core| core.counters.auth_failures)),
+                ("pointsWrittenOK", sum(|core| core.counters.points_written_ok)),
+                ("pointsWrittenDropped", sum(|core| core.counters.points_written_dropped)),
+                ("pointsWrittenFail", sum(|core| core.counters.points_written_fail)),
+                ("recoveredPanics", 0),
+            ],
+        },
+        Statistic {
+            key: "queryExecutor".to_owned(),
+            name: "queryExecutor",
+            tags: Vec::new(),
+            values: vec![
+                ("queriesActive", sum(|core| core.counters.queries_active_now)),
+                ("queriesExecuted", sum(|core| core.counters.queries_executed)),
+                ("queriesFinished", sum(|core| core.counters.queries_finished)),
+                ("queryDurationNs", sum(|core| core.counters.query_duration_ns)),
+                ("recoveredPanics", 0),
+            ],
+        },
+        Statistic {
+            key: "write".to_owned(),
+            name: "write",
+            tags: Vec::new(),
+            values: vec![
+                ("pointReq", sum(|core| core.counters.points_written_ok + core.counters.points_written_dropped)),
+                ("pointReqLocal", sum(|core| core.store.points_written + core.store.points_dropped)),
+                ("req", sum(|core| core.counters.write_requests)),
+                ("writeOk", sum(|core| core.store.batches_written)),
+                ("writeDrop", sum(|core| core.store.points_dropped)),
+                ("writeError", sum(|core| core.store.writes_refused)),
+                ("writeTimeout", sum(|core| core.counters.write_timeouts)),
+            ],
+        },
+        Statistic {
+            key: "tidemark_engine".to_owned(),
+            name: "tidemark_engine",
+            tags: Vec::new(),
+            values: vec![
+                ("pointsWritten", sum(|core| core.store.points_written)),
+                ("valuesWritten", sum(|core| core.store.values_written)),
+                ("walWrites", sum(|core| core.store.wal_writes)),
+                ("walBytes", sum(|core| core.store.wal_bytes)),
+                ("cacheBytes", sum(|core| core.store.cache_bytes_now)),
+                ("seriesActive", sum(|core| core.store.series_active_now)),
+                ("snapshots", sum(|core| core.store.snapshots)),
+                ("compactions", sum(|core| core.store.compactions)),
+                ("tsmFiles", sum(|core| core.store.tsm_files_now)),
+                ("tsmBytes", sum(|core| core.store.tsm_bytes_now)),
+                ("shards", sum(|core| core.store.shards_now)),
+            ],
+        },
+    ]
+}
+
+/// Every counter of every core.
+pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    let mut push = |name: &str, help: &'static str, value: &dyn Fn(&CoreStats) -> u64| {
+        let is_gauge = name.ends_with("_now");
+        let name = name.strip_suffix("_now").unwrap_or(name);
+        let total = if is_gauge { "" } else { "_total" };
+        metrics.push(Metric {
+            name: format!("tidemark_{name}{total}"),
+            help,
+            is_gauge,
+            values: cores.iter().map(value).collect(),
+        });
+    };
+    let listed = cores.first().map(|core| core.counters.list()).unwrap_or_default();
+    for (position, (name, help, _)) in listed.into_iter().enumerate() {
+        push(name, help, &|core| core.counters.list()[position].2);
+    }
+    let store: [(&str, &'static str, fn(&CoreStats) -> u64); 27] = [
+        ("store_batches", "batches written", |core| core.store.batches_written),
+        ("store_points", "points written", |core| core.store.points_written),
+        ("store_values", "field values written", |core| core.store.values_written),
+        ("store_points_dropped", "points refused for their fields' types", |core| core.store.points_dropped),
+        ("store_writes_refused", "writes refused because the write pool was full", |core| core.store.writes_refused),
+        ("wal_writes", "group commits", |core| core.store.wal_writes),
+        ("wal_bytes", "bytes written to the WAL", |core| core.store.wal_bytes),
+        ("wal_live_bytes_now", "bytes of live WAL segments", |core| core.store.wal_bytes_now),
+        ("wal_entries_replayed", "WAL entries read at start", |core| core.store.wal_entries_replayed),
+        ("cache_bytes_now", "bytes of caches", |core| core.store.cache_bytes_now),
+        ("cache_rows_now", "rows in caches", |core| core.store.cache_rows_now),
+        ("series_active_now", "series with rows in caches", |core| core.store.series_active_now),
+        ("index_bytes_now", "bytes of active indexes", |core| core.store.index_bytes_now),
+        ("write_pool_bytes_now", "bytes of the write pool in use", |core| core.store.write_pool_used_now),
+        ("write_pool_limit_bytes_now", "bytes the write pool may use", |core| core.store.write_pool_max_now),
+        ("snapshots", "caches written to files", |core| core.store.snapshots),
+        ("snapshot_bytes", "bytes of files written from caches", |core| core.store.snapshot_bytes),
+        ("compactions", "merges of files", |core| core.store.compactions),
+        ("compaction_read_bytes", "bytes read by merges", |core| core.store.compaction_bytes_read),
+        ("compaction_written_bytes", "bytes written by merges", |core| core.store.compaction_bytes_written),
+        ("compaction_errors", "merges that failed", |core| core.store.compaction_errors),
+        ("shards_now", "shards owned", |core| core.store.shards_now),
+        ("tsm_files_now", "TSM files", |core| core.store.tsm_files_now),
+        ("tsm_bytes_now", "bytes of TSM files", |core| core.store.tsm_bytes_now),
+        ("tombstones_now", "tombstones", |core| core.store.tombstones_now),
+        ("deletes", "deletes", |core| core.store.deletes),
+        ("shards_dropped", "shards dropped", |core| core.store.shards_dropped),
+    ];
+    for (name, help, value) in store {
+        push(name, help, &value);
+    }
+    let net: [(&str, &'static str, fn(&CoreStats) -> u64); 7] = [
+        ("connections", "connections accepted", |core| core.net.connections_accepted),
+        ("connections_open_now", "connections open", |core| core.net.connections_open),
+        ("connections_timed_out", "connections ended for their silence", |core| core.net.connections_timed_out),
+        ("read_bytes", "bytes read from connections", |core| core.net.bytes_read),
+        ("written_bytes", "bytes written to connections", |core| core.net.bytes_written),
+        ("body_pool_bytes_now", "bytes of request bodies", |core| core.body_pool_used),
+        ("body_pool_limit_bytes_now", "bytes request bodies may use", |core| core.body_pool_limit),
+    ];
+    for (name, help, value) in net {
+        push(name, help, &value);
+    }
+    metrics
+}
+
+/// Numbers of the process: name, help, value.
+pub fn process() -> Vec<(&'static str, &'static str, f64)> {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident: f64 = pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    vec![
+        ("process_resident_memory_bytes", "memory in use", resident * 4096.0),
+        ("process_cpu_seconds", "CPU time used", cpu_seconds()),
+        ("process_open_fds", "files and sockets open", files as f64),
+    ]
+}
+
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything.
+    let rest = text.rsplit(')').next().unwrap_or_default();
+    let ticks: f64 = rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    ticks / 100.0
+}
+
+/// The members of Go's memory statistics that agents read.
+pub fn memory() -> Value {
+    let [(_, _, resident), ..] = process()[..] else { return json!({}) };
+    json!({ "Alloc": resident, "HeapAlloc": resident, "HeapInuse": resident, "Sys": resident, "NumGC": 0 })
+}

@@ -1,1 +1,240 @@
-//! Route table: method, path, handler, rights.
+//! HTTP: the route table, and what every request goes through.
+//!
+//! connection → head → route → rights → handler → common headers, CORS, gzip → access log. One [`Http`] per core; it
+//! ends with it.
+
+mod access_log;
+pub mod auth;
+mod debug;
+mod parameters;
+mod ping;
+mod reply;
+mod throttle;
+mod write;
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response};
+use tidemark_net::http1::{Answer, Connections, RequestBody};
+use tidemark_net::pool::Pool;
+use tidemark_net::socket::{BoxStream, Peer};
+
+pub use access_log::AccessLog;
+pub use parameters::Parameters;
+pub use reply::INFLUXDB_VERSION;
+
+use crate::config::Config;
+use crate::cores::Cores;
+use crate::cores::counters::{self, Active};
+use crate::error::ApiError;
+
+/// Whole answers under this are sent as they are: compressing them costs more than it saves.
+const GZIP_BYTES_MIN: u64 = 512;
+
+/// What the HTTP side of a core is made of.
+pub struct Http {
+    pub cores: Cores,
+    pub config: Rc<Config>,
+    pub connections: Connections,
+    /// Bytes of request bodies.
+    pub bodies: Pool,
+    pub access_log: Option<AccessLog>,
+    /// Headers the configuration adds to every answer.
+    extra_headers: Vec<(HeaderName, HeaderValue)>,
+    throttle: throttle::Throttle,
+    credentials: auth::Credentials,
+    /// When the process started: wall clock, ns.
+    started_ns: i64,
+}
+
+/// One request, its body apart.
+pub(crate) struct Head {
+    pub parts: Parts,
+    pub parameters: Parameters,
+    pub peer: Peer,
+    pub request_id: HeaderValue,
+}
+
+impl Head {
+    pub fn header(&self, name: HeaderName) -> &str {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// What answers a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Options,
+    Write,
+    WriteV2,
+    Ping,
+    Status,
+    Health,
+    Ready,
+    Metrics,
+    DebugVars,
+    DebugRequests,
+    FluxOff,
+}
+
+/// Path, methods, what answers.
+const ROUTES: [(&str, &[Method], Route); 13] = [
+    ("/write", &[Method::OPTIONS], Route::Options),
+    ("/query", &[Method::OPTIONS], Route::Options),
+    ("/write", &[Method::POST], Route::Write),
+    ("/api/v2/write", &[Method::POST], Route::WriteV2),
+    ("/api/v2/query", &[Method::POST], Route::FluxOff),
+    ("/ping", &[Method::GET, Method::HEAD], Route::Ping),
+    ("/status", &[Method::GET, Method::HEAD], Route::Status),
+    ("/health", &[Method::GET, Method::HEAD], Route::Health),
+    ("/ready", &[Method::GET, Method::HEAD], Route::Ready),
+    ("/metrics", &[Method::GET], Route::Metrics),
+    ("/debug/vars", &[Method::GET], Route::DebugVars),
+    ("/debug/requests", &[Method::GET], Route::DebugRequests),
+    ("/debug/vars/", &[Method::GET], Route::DebugVars),
+];
+
+fn route(method: &Method, path: &str) -> Result<Route, Response<Answer>> {
+    let mut allowed = Vec::new();
+    for (known, methods, route) in ROUTES {
+        if known == path {
+            if methods.contains(method) {
+                return Ok(route);
+            }
+            allowed.extend(methods.iter().map(Method::as_str));
+        }
+    }
+    if allowed.is_empty() {
+        return Err(reply::whole(404, reply::TEXT, "404 page not found\n"));
+    }
+    let mut refusal = reply::whole(405, reply::TEXT, "Method Not Allowed\n");
+    if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
+        refusal.headers_mut().insert(header::ALLOW, value);
+    }
+    Err(refusal)
+}
+
+impl Http {
+    pub fn new(cores: Cores, config: Rc<Config>, body_bytes_max: u64, access_log: Option<AccessLog>) -> Self {
+        let extra_headers = config.http.headers.iter().filter_map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value).ok()?))
+        });
+        let started_ns = cores.runtime().wall_ns();
+        Self {
+            extra_headers: extra_headers.collect(),
+            throttle: throttle::Throttle::new(&config.http, cores.count()),
+            credentials: auth::Credentials::default(),
+            connections: Connections::new(cores.runtime().monotonic_ms()),
+            bodies: Pool::new(body_bytes_max),
+            cores,
+            config,
+            access_log,
+            started_ns,
+        }
+    }
+
+    /// Serves a connection to its end.
+    pub async fn serve(self: &Rc<Self>, stream: BoxStream) {
+        let peer = stream.peer();
+        let served = self.connections.serve(stream, |peer, request| {
+            let http = Rc::clone(self);
+            async move { http.answer(peer, request).await }
+        });
+        if let Err(error) = served.await {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn answer(self: Rc<Self>, peer: Peer, request: Request<RequestBody>) -> Response<Answer> {
+        let runtime = self.cores.runtime();
+        let counters = self.cores.counters();
+        let started_ns = runtime.monotonic_ns();
+        counters::add(&counters.requests, 1);
+        let _active = Active::new(&counters.requests_active_now);
+
+        let (parts, body) = request.into_parts();
+        let request_id = reply::request_id(&parts.headers, runtime);
+        let parameters = Parameters::parse(parts.uri.query().unwrap_or_default());
+        let head = Head { parts, parameters, peer, request_id };
+
+        let mut reply = match route(&head.parts.method, head.parts.uri.path()) {
+            Ok(route) => {
+                self.handle(route, &head, body).await.unwrap_or_else(|error| {
+                    reply::error(&error, &self.config.http.realm)
+                })
+            }
+            Err(refusal) => refusal,
+        };
+        self.finish(&head, &mut reply);
+
+        let took_ns = runtime.monotonic_ns() - started_ns;
+        counters::add(&counters.requests_ns, took_ns);
+        match reply.status().as_u16() {
+            401 => counters::add(&counters.auth_failures, 1),
+            400..=499 => counters::add(&counters.client_errors, 1),
+            500..=599 => counters::add(&counters.server_errors, 1),
+            _ => {}
+        }
+        if let Some(log) = &self.access_log {
+            log.write(&self.config.http, &head, &reply, runtime.wall_ns(), took_ns);
+        }
+        if zips(&head.parts.headers, head.parts.uri.path(), &reply) {
+            let (mut parts, answer) = reply.into_parts();
+            parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            parts.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            return Response::from_parts(parts, answer.gzip());
+        }
+        reply
+    }
+
+    async fn handle(
+        self: &Rc<Self>,
+        route: Route,
+        head: &Head,
+        body: RequestBody,
+    ) -> Result<Response<Answer>, ApiError> {
+        match route {
+            Route::Options => Ok(reply::whole(200, reply::TEXT, "")),
+            Route::Write => self.write(head, body).await,
+            Route::WriteV2 => self.write_v2(head, body).await,
+            Route::Ping => self.ping(head).await,
+            Route::Status => self.status(),
+            Route::Health => self.health(head).await,
+            Route::Ready => self.ready(head).await,
+            Route::Metrics => self.metrics(head).await,
+            Route::DebugVars => self.debug_vars(head).await,
+            Route::DebugRequests => self.debug_requests(head).await,
+            Route::FluxOff => Err(ApiError::forbidden(
+                "Flux query service disabled. Verify flux-enabled=true in the [http] section of the InfluxDB config.",
+            )),
+        }
+    }
+
+    fn finish(&self, head: &Head, reply: &mut Response<Answer>) {
+        let headers = reply.headers_mut();
+        reply::add_common(headers, &head.request_id);
+        if let Some(origin) = head.parts.headers.get(header::ORIGIN) {
+            reply::add_cors(headers, origin);
+        }
+        for (name, value) in &self.extra_headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether an answer is to be compressed.
+fn zips(headers: &HeaderMap, path: &str, reply: &Response<Answer>) -> bool {
+    use tidemark_net::http1::answer_length;
+    let accepts = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains("gzip"));
+    let compressible = path == "/query" || path == "/metrics" || path == "/debug/vars" || path.starts_with("/api/");
+    accepts
+        && compressible
+        && !reply.headers().contains_key(header::CONTENT_ENCODING)
+        && answer_length(reply.body()).is_none_or(|length| length >= GZIP_BYTES_MIN)
+}

@@ -29,6 +29,14 @@ enum Kind {
     Chunks(Chunks),
 }
 
+/// Bytes of a whole answer; `None` for one made of chunks.
+pub fn answer_length(answer: &Answer) -> Option<u64> {
+    match &answer.kind {
+        Kind::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        Kind::Chunks(_) => None,
+    }
+}
+
 /// The other end of [`Answer::channel`]. A failed send says that nobody listens any more.
 pub struct ChunkSender(flume::Sender<io::Result<Bytes>>);
 

@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 
-pub use answer::{Answer, ChunkSender};
+pub use answer::{Answer, ChunkSender, answer_length};
 pub use body::{Body, Encoding, RequestBody};
 
 use crate::error::{Error, Result};
