@@ -66,7 +66,9 @@ impl From<NetError> for ApiError {
             NetError::TooLarge { .. } => Self::body_too_large(),
             NetError::PoolFull { .. } => Self::overload(error.to_string()),
             NetError::Gzip(text) => Self::bad_request(text),
-            NetError::Io(_) | NetError::Protocol(_) | NetError::Timeout(_) => Self::bad_request(error.to_string()),
+            NetError::Io(_) | NetError::Protocol(_) | NetError::Timeout(_) => {
+                Self::bad_request(error.to_string())
+            }
         }
     }
 }

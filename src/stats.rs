@@ -78,7 +78,10 @@ pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
             name: "write",
             tags: Vec::new(),
             values: vec![
-                ("pointReq", sum(|core| core.counters.points_written_ok + core.counters.points_written_dropped)),
+                (
+                    "pointReq",
+                    sum(|core| core.counters.points_written_ok + core.counters.points_written_dropped),
+                ),
                 ("pointReqLocal", sum(|core| core.store.points_written + core.store.points_dropped)),
                 ("req", sum(|core| core.counters.write_requests)),
                 ("writeOk", sum(|core| core.store.batches_written)),
@@ -131,7 +134,9 @@ pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
         ("store_points", "points written", |core| core.store.points_written),
         ("store_values", "field values written", |core| core.store.values_written),
         ("store_points_dropped", "points refused for their fields' types", |core| core.store.points_dropped),
-        ("store_writes_refused", "writes refused because the write pool was full", |core| core.store.writes_refused),
+        ("store_writes_refused", "writes refused because the write pool was full", |core| {
+            core.store.writes_refused
+        }),
         ("wal_writes", "group commits", |core| core.store.wal_writes),
         ("wal_bytes", "bytes written to the WAL", |core| core.store.wal_bytes),
         ("wal_live_bytes_now", "bytes of live WAL segments", |core| core.store.wal_bytes_now),
@@ -161,7 +166,9 @@ pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
     let net: [(&str, &'static str, fn(&CoreStats) -> u64); 7] = [
         ("connections", "connections accepted", |core| core.net.connections_accepted),
         ("connections_open_now", "connections open", |core| core.net.connections_open),
-        ("connections_timed_out", "connections ended for their silence", |core| core.net.connections_timed_out),
+        ("connections_timed_out", "connections ended for their silence", |core| {
+            core.net.connections_timed_out
+        }),
         ("read_bytes", "bytes read from connections", |core| core.net.bytes_read),
         ("written_bytes", "bytes written to connections", |core| core.net.bytes_written),
         ("body_pool_bytes_now", "bytes of request bodies", |core| core.body_pool_used),
@@ -176,7 +183,8 @@ pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
 /// Numbers of the process: name, help, value.
 pub fn process() -> Vec<(&'static str, &'static str, f64)> {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let resident: f64 = pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    let resident: f64 =
+        pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
     let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     vec![
         ("process_resident_memory_bytes", "memory in use", resident * 4096.0),
@@ -189,7 +197,8 @@ fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Behind the name, which may hold anything.
     let rest = text.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    let ticks: f64 =
+        rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
     ticks / 100.0
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_engine::disk::Disk;
+use tidemark_engine::pool::PoolLimits;
 use tidemark_engine::scan::request::{CatalogRequest, ScanChunk, ScanRequest, ShardRef};
 use tidemark_engine::store::{ForeignEntry, Placement, ShardWrite, Step, Store, StoreOptions, WriteOutcome};
 use tidemark_engine::{Error, Result};
@@ -57,6 +58,8 @@ pub struct StoreSetup {
     pub wal_ids_replayed: Vec<u64>,
     /// Its share of the process's memory.
     pub bytes: u64,
+    /// Its caches may not take more, whatever its share is.
+    pub cache_bytes_max: u64,
     pub cache_snapshot_bytes: u64,
     pub cache_cold_ns: u64,
     pub full_cold_ns: u64,
@@ -65,13 +68,13 @@ pub struct StoreSetup {
 
 /// Where all cores wait for the slowest.
 pub struct Checkpoint {
-    arrived: flume::Sender<usize>,
+    arrived: flume::Sender<Result<usize, String>>,
     go: flume::Receiver<()>,
 }
 
 /// The control thread's side of [`Checkpoint`].
 pub struct Gate {
-    arrivals: flume::Receiver<usize>,
+    arrivals: flume::Receiver<Result<usize, String>>,
     go: Vec<flume::Sender<()>>,
 }
 
@@ -84,22 +87,31 @@ pub fn checkpoints(cores: usize) -> (Gate, Vec<Checkpoint>) {
 }
 
 impl Gate {
-    /// Waits until every core has arrived and lets them go on. `false`: a core is gone.
-    pub fn open_once(&self) -> bool {
+    /// Waits until every core has arrived and lets them go on. The error is that of a core that will not.
+    pub fn open_once(&self) -> Result<(), String> {
         for _ in &self.go {
-            if self.arrivals.recv().is_err() {
-                return false;
-            }
+            self.arrivals.recv().map_err(|_| "a core ended early".to_owned())??;
         }
-        self.go.iter().all(|go| go.send(()).is_ok())
+        for go in &self.go {
+            go.send(()).map_err(|_| "a core ended early".to_owned())?;
+        }
+        Ok(())
     }
 }
 
 impl Checkpoint {
     /// Waits for all others. Fails when one of them is gone.
     pub async fn pass(&self, core: usize) -> Result<()> {
-        self.arrived.send(core).map_err(|_| Error::Closed)?;
+        self.arrived.send(Ok(core)).map_err(|_| Error::Closed)?;
         self.go.recv_async().await.map_err(|_| Error::Closed)
+    }
+
+    /// Tells the control thread that this core will not arrive.
+    pub fn failed(&self) -> impl FnOnce(&str) + use<> {
+        let arrived = self.arrived.clone();
+        move |error| {
+            let _ = arrived.send(Err(error.to_owned()));
+        }
     }
 }
 
@@ -182,7 +194,10 @@ fn store_options(cores: &Cores, data: &Data, setup: StoreSetup) -> StoreOptions 
         .filter(|(_, _, _, shard)| placements.get(&shard.id) == Some(&this))
         .map(|(_, _, group, shard)| ShardRef { shard: shard.id, group: group.id })
         .collect();
+    let mut pools = PoolLimits::split(setup.bytes);
+    pools.write_bytes = pools.write_bytes.min(setup.cache_bytes_max);
     StoreOptions {
+        pools,
         wal_ids_replayed: setup.wal_ids_replayed,
         shards,
         placement: Rc::new(move |shard| match placements.get(&shard.shard) {

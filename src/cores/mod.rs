@@ -100,6 +100,18 @@ pub struct MeshEnd {
     connections: Gauges,
 }
 
+impl MeshEnd {
+    /// The number of this core.
+    pub fn core(&self) -> usize {
+        self.core
+    }
+
+    /// How many cores there are.
+    pub fn cores(&self) -> usize {
+        self.senders.len()
+    }
+}
+
 impl Mesh {
     pub fn new(cores: usize) -> Self {
         // Bounded by the credits of each pair, in bytes.

@@ -47,7 +47,10 @@ fn passes(filters: &[String], status: u16) -> bool {
     filters.is_empty()
         || filters.iter().any(|filter| {
             filter.len() == 3
-                && filter.bytes().zip(status.bytes()).all(|(want, digit)| want.eq_ignore_ascii_case(&b'x') || want == digit)
+                && filter
+                    .bytes()
+                    .zip(status.bytes())
+                    .all(|(want, digit)| want.eq_ignore_ascii_case(&b'x') || want == digit)
         })
 }
 
@@ -155,7 +158,10 @@ mod tests {
     #[test]
     fn passwords_never_reach_the_log() {
         for (text, want) in [
-            ("CREATE USER a WITH PASSWORD 's3c\\'ret' WITH ALL PRIVILEGES", "CREATE USER a WITH PASSWORD [REDACTED] WITH ALL PRIVILEGES"),
+            (
+                "CREATE USER a WITH PASSWORD 's3c\\'ret' WITH ALL PRIVILEGES",
+                "CREATE USER a WITH PASSWORD [REDACTED] WITH ALL PRIVILEGES",
+            ),
             ("set password for \"a\" = 'x'; show users", "set password for \"a\" = [REDACTED]; show users"),
             ("create user a with password 'open", "create user a with password [REDACTED]"),
             ("select password from t; select 'a'", "select password from t; select 'a'"),
@@ -170,7 +176,12 @@ mod tests {
     #[test]
     fn filters_choose_statuses() {
         let filters = ["4xx".to_owned(), "50X".to_owned()];
-        assert!(passes(&filters, 404) && passes(&filters, 503) && !passes(&filters, 204) && !passes(&filters, 510));
+        assert!(
+            passes(&filters, 404)
+                && passes(&filters, 503)
+                && !passes(&filters, 204)
+                && !passes(&filters, 510)
+        );
         assert!(passes(&[], 200));
     }
 }

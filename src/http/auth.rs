@@ -41,7 +41,9 @@ impl Credentials {
 
     fn knows(&self, user: &UserInfo, password: &str) -> bool {
         let right = self.right.borrow();
-        right.get(&user.name).is_some_and(|known| known.hash == user.hash && known.digest == self.digest(password))
+        right
+            .get(&user.name)
+            .is_some_and(|known| known.hash == user.hash && known.digest == self.digest(password))
     }
 
     fn remember(&self, user: &UserInfo, password: &str) {
@@ -49,7 +51,8 @@ impl Credentials {
         if right.len() >= REMEMBERED_MAX {
             right.clear();
         }
-        right.insert(user.name.clone(), Remembered { hash: user.hash.clone(), digest: self.digest(password) });
+        right
+            .insert(user.name.clone(), Remembered { hash: user.hash.clone(), digest: self.digest(password) });
     }
 }
 
@@ -75,7 +78,9 @@ impl Http {
         }
         match given(head) {
             Given::Nothing => Err(ApiError::unauthorized("unable to parse authentication credentials")),
-            Given::Password { user, .. } if user.is_empty() => Err(ApiError::unauthorized("username required")),
+            Given::Password { user, .. } if user.is_empty() => {
+                Err(ApiError::unauthorized("username required"))
+            }
             Given::Password { user, password } => {
                 let wrong = || ApiError::unauthorized("authorization failed");
                 let user = data.user(&user).ok_or_else(wrong)?;
@@ -136,7 +141,8 @@ impl Http {
 
 /// Whether a password is the one a stored hash was made of. Slow: for the helper thread.
 fn verify(hash: &str, password: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
 /// In InfluxDB's order: parameters, then the header.
@@ -209,7 +215,8 @@ mod tests {
 
     #[test]
     fn each_scheme_gives_its_credentials() {
-        let password = |user: &str, password: &str| Given::Password { user: user.into(), password: password.into() };
+        let password =
+            |user: &str, password: &str| Given::Password { user: user.into(), password: password.into() };
         check("Basic dXNlcjpwYTpzcw==", password("user", "pa:ss"));
         check("basic dTo=", password("u", ""));
         check("Token me:secret", password("me", "secret"));

@@ -17,7 +17,8 @@ use crate::stats;
 /// Longest interval of `/debug/requests`.
 const REQUESTS_INTERVAL_MAX: Duration = Duration::from_secs(6 * 3600);
 
-const PROMETHEUS: http::HeaderValue = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PROMETHEUS: http::HeaderValue =
+    http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 impl Http {
     async fn all_stats(&self) -> Vec<CoreStats> {
@@ -82,7 +83,9 @@ impl Http {
         };
         let interval = Duration::from_secs(seconds);
         if interval > REQUESTS_INTERVAL_MAX {
-            return Err(ApiError::bad_request(format!("exceeded maximum interval time: {seconds}s > 6h0m0s")));
+            return Err(ApiError::bad_request(format!(
+                "exceeded maximum interval time: {seconds}s > 6h0m0s"
+            )));
         }
         let tracked = self.requests.track(self.cores.runtime(), interval).await;
         let body: Map<String, Value> = tracked

@@ -9,6 +9,7 @@ mod debug;
 mod parameters;
 mod ping;
 mod reply;
+mod request_track;
 mod throttle;
 mod write;
 
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::cores::Cores;
 use crate::cores::counters::{self, Active};
 use crate::error::ApiError;
+use crate::write::{Owners, Writer};
 
 /// Whole answers under this are sent as they are: compressing them costs more than it saves.
 const GZIP_BYTES_MIN: u64 = 512;
@@ -45,6 +47,8 @@ pub struct Http {
     extra_headers: Vec<(HeaderName, HeaderValue)>,
     throttle: throttle::Throttle,
     credentials: auth::Credentials,
+    requests: request_track::RequestTrack,
+    writer: Writer<Owners>,
     /// When the process started: wall clock, ns.
     started_ns: i64,
 }
@@ -127,6 +131,8 @@ impl Http {
             extra_headers: extra_headers.collect(),
             throttle: throttle::Throttle::new(&config.http, cores.count()),
             credentials: auth::Credentials::default(),
+            requests: request_track::RequestTrack::default(),
+            writer: Writer::new(Owners::new(cores.clone(), config.engine.slices)),
             connections: Connections::new(cores.runtime().monotonic_ms()),
             bodies: Pool::new(body_bytes_max),
             cores,
@@ -161,11 +167,10 @@ impl Http {
         let head = Head { parts, parameters, peer, request_id };
 
         let mut reply = match route(&head.parts.method, head.parts.uri.path()) {
-            Ok(route) => {
-                self.handle(route, &head, body).await.unwrap_or_else(|error| {
-                    reply::error(&error, &self.config.http.realm)
-                })
-            }
+            Ok(route) => self
+                .handle(route, &head, body)
+                .await
+                .unwrap_or_else(|error| reply::error(&error, &self.config.http.realm)),
             Err(refusal) => refusal,
         };
         self.finish(&head, &mut reply);
@@ -232,7 +237,8 @@ fn zips(headers: &HeaderMap, path: &str, reply: &Response<Answer>) -> bool {
         .get(header::ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.contains("gzip"));
-    let compressible = path == "/query" || path == "/metrics" || path == "/debug/vars" || path.starts_with("/api/");
+    let compressible =
+        path == "/query" || path == "/metrics" || path == "/debug/vars" || path.starts_with("/api/");
     accepts
         && compressible
         && !reply.headers().contains_key(header::CONTENT_ENCODING)

@@ -65,7 +65,11 @@ impl Http {
         let troubles = if head.parameters.get("for") == "read" { Vec::new() } else { self.troubles().await };
         let up_seconds = (self.cores.runtime().wall_ns() - self.started_ns) / 1_000_000_000;
         match troubles.first() {
-            None => Ok(reply::whole(200, JSON, json!({ "status": "ready", "up": format!("{up_seconds}s") }).to_string())),
+            None => Ok(reply::whole(
+                200,
+                JSON,
+                json!({ "status": "ready", "up": format!("{up_seconds}s") }).to_string(),
+            )),
             Some(trouble) => Err(ApiError::overload(trouble.clone())),
         }
     }

@@ -89,7 +89,10 @@ mod tests {
                 throttle.enter(&runtime).await.err().map(|error| error.text)
             };
             let (second, third) = futures_lite::future::zip(second, third).await;
-            assert_eq!(second.err().map(|error| error.text).as_deref(), Some("request throttled, exceeds timeout"));
+            assert_eq!(
+                second.err().map(|error| error.text).as_deref(),
+                Some("request throttled, exceeds timeout")
+            );
             assert_eq!(third.as_deref(), Some("request throttled, queue full"));
             drop(first);
             assert!(throttle.enter(&runtime).await.is_ok());

@@ -21,7 +21,11 @@ struct Target<'a> {
 
 impl Http {
     /// 1.x: `db`, `rp`, `precision`, `consistency`.
-    pub(super) async fn write(self: &Rc<Self>, head: &Head, body: RequestBody) -> Result<Response<Answer>, ApiError> {
+    pub(super) async fn write(
+        self: &Rc<Self>,
+        head: &Head,
+        body: RequestBody,
+    ) -> Result<Response<Answer>, ApiError> {
         let _place = self.throttle.enter(self.cores.runtime()).await.inspect_err(|_| {
             counters::add(&self.cores.counters().writes_throttled, 1);
         })?;
@@ -52,7 +56,9 @@ impl Http {
             "ms" => Precision::Millisecond,
             "s" => Precision::Second,
             _ => {
-                return Err(ApiError::bad_request(format!("invalid precision \"{token}\" (use ns, us, ms or s)")));
+                return Err(ApiError::bad_request(format!(
+                    "invalid precision \"{token}\" (use ns, us, ms or s)"
+                )));
             }
         };
         let bucket = head.parameters.get("bucket");

@@ -11,6 +11,7 @@
 
 pub mod consistency;
 pub mod error;
+pub mod owners;
 pub mod router;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use tidemark_engine::store::{ShardWrite, WriteOutcome};
 
 pub use consistency::Consistency;
 pub use error::WriteError;
+pub use owners::Owners;
 
 use crate::line_protocol::{Options, Parser, Precision, Scratch, Step};
 use crate::meta::{Data, MetaError};

@@ -24,17 +24,26 @@ fn io_error(error: glommio::GlommioError<()>) -> io::Error {
     }
 }
 
-/// A TCP listening socket before it belongs to a core.
-pub fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     if address.is_ipv6() {
         // `:8086` means both families, as in Go.
         socket.set_only_v6(false)?;
     }
+    Ok(socket)
+}
+
+/// Fails when somebody listens on the address. Sockets that share a port would share it with another process too.
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    tcp_socket(address)?.bind(&SockAddr::from(address))
+}
+
+/// A bound TCP socket before it belongs to a core; it does not listen yet.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = tcp_socket(address)?;
+    socket.set_reuse_port(true)?;
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(ACCEPT_BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -61,7 +70,7 @@ pub fn bind_udp(address: SocketAddr, read_buffer_bytes: usize) -> io::Result<Own
     Ok(socket.into())
 }
 
-/// A listening unix socket; a stale socket file is replaced.
+/// A bound unix socket that does not listen yet; a stale socket file is replaced.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     match std::fs::symlink_metadata(path) {
@@ -81,7 +90,6 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    socket.listen(ACCEPT_BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -92,21 +100,22 @@ pub struct SocketListener {
 }
 
 impl SocketListener {
-    /// Takes over a socket of [`bind_tcp`]. Call it on the core that will accept.
-    pub fn tcp(socket: OwnedFd) -> Self {
+    /// Takes over a socket of [`bind_tcp`] and listens. Call it on the core that will accept.
+    pub fn tcp(socket: OwnedFd) -> io::Result<Self> {
         Self::new(socket, false)
     }
 
-    /// Takes over a socket of [`bind_unix`]. Call it on the core that will accept.
-    pub fn unix(socket: OwnedFd) -> Self {
+    /// Takes over a socket of [`bind_unix`] and listens. Call it on the core that will accept.
+    pub fn unix(socket: OwnedFd) -> io::Result<Self> {
         Self::new(socket, true)
     }
 
-    fn new(socket: OwnedFd, is_unix: bool) -> Self {
+    fn new(socket: OwnedFd, is_unix: bool) -> io::Result<Self> {
+        socket2::SockRef::from(&socket).listen(ACCEPT_BACKLOG)?;
         // SAFETY: the descriptor is owned, listening, and given away here. glommio only ever accepts on it, which is
         // the same for both families.
         let listener = unsafe { glommio_net::TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        Self { listener, is_unix }
+        Ok(Self { listener, is_unix })
     }
 }
 

@@ -1,0 +1,269 @@
+//! One core of a running node, from its thread's first to its last moment.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_engine::disk::uring::UringDisk;
+use tidemark_engine::model::NodeId;
+use tidemark_net::socket::Listener;
+use tidemark_net::socket::uring::{Accepted, SocketListener};
+
+use crate::config::Config;
+use crate::cores::main_loop::{self, Core, CoreSetup, Decider};
+use crate::cores::{CoreStats, Cores};
+use crate::http::{AccessLog, Http};
+use crate::meta::store::MetaStore;
+use crate::meta::{Command, Data, MetaError, Outcome};
+use crate::runtime::{LocalFuture, Priority, Runtime};
+
+/// This node's id: a single node is a cluster of one.
+pub const NODE: u64 = 1;
+
+/// How long connections may finish what they have begun.
+const FINISH_MAX: Duration = Duration::from_secs(10);
+
+/// How long a store may write its caches.
+const CLOSE_MAX: Duration = Duration::from_secs(15);
+
+/// Between two looks at silent connections.
+const TICK: Duration = Duration::from_secs(1);
+
+/// After an accept that failed: the process may be out of descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a core tells the control thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Serving,
+    Finished,
+    Closed,
+    Failed(String),
+}
+
+/// What the control thread tells a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Take nothing new, finish what has begun.
+    Finish,
+    /// Close the store.
+    Close,
+}
+
+/// Bound, not yet listening.
+#[derive(Default)]
+pub struct Sockets {
+    pub http: Option<OwnedFd>,
+    pub unix: Option<OwnedFd>,
+}
+
+/// All a core needs; travels to its thread.
+pub struct CoreLife {
+    pub config: Config,
+    pub setup: CoreSetup,
+    pub data_folder: PathBuf,
+    pub meta_folder: PathBuf,
+    pub body_bytes: u64,
+    pub sockets: Sockets,
+    pub http_address: String,
+    pub access_log: Option<flume::Sender<String>>,
+    pub events: flume::Sender<Event>,
+    pub orders: flume::Receiver<Order>,
+}
+
+impl CoreLife {
+    pub async fn live(self, runtime: Runtime) {
+        let (events, failed) = (self.events.clone(), self.setup.checkpoint.failed());
+        let core = self.setup.end.core();
+        if let Err(error) = self.run(runtime).await {
+            let error = format!("core {core}: {error}");
+            failed(&error);
+            let _ = events.send(Event::Failed(error));
+        }
+    }
+
+    async fn run(self, runtime: Runtime) -> Result<(), String> {
+        let told = |error: tidemark_engine::Error| error.to_string();
+        let meta = if self.setup.end.core() == 0 {
+            let disk = UringDisk::new(&self.meta_folder);
+            let (meta, _) = MetaStore::open(disk, "journal").await.map_err(told)?;
+            found(&meta, &self.http_address, self.setup.end.cores() as u32, &runtime)
+                .await
+                .map_err(|error| error.to_string())?;
+            Some(meta)
+        } else {
+            None
+        };
+        let decider = meta.clone().map(|meta| {
+            let data = meta.current();
+            (Rc::new(Catalogue(meta)) as Rc<dyn Decider>, data)
+        });
+        // The HTTP side exists only once the core does; its numbers are zero until then.
+        let http: Rc<std::cell::OnceCell<Rc<Http>>> = Rc::default();
+        let counted = Rc::clone(&http);
+        let net_stats = Rc::new(move |stats: &mut CoreStats| {
+            if let Some(http) = counted.get() {
+                stats.net = http.connections.stats();
+                stats.body_pool_used = http.bodies.used();
+                stats.body_pool_limit = http.bodies.limit();
+            }
+        });
+        let disk = UringDisk::new(&self.data_folder);
+        let core =
+            main_loop::open(runtime.clone(), disk, self.setup, decider, net_stats).await.map_err(told)?;
+
+        let access_log = self.access_log.map(|lines| AccessLog::new(lines, &self.config.http));
+        let serving =
+            Rc::new(Http::new(core.cores.clone(), Rc::new(self.config), self.body_bytes, access_log));
+        let _ = http.set(Rc::clone(&serving));
+        let stop = start_listening(&core, &serving, self.sockets)?;
+        let _ = self.events.send(Event::Serving);
+
+        // A control thread that is gone means: stop.
+        let _ = self.orders.recv_async().await;
+        drop(stop);
+        serving.connections.finish();
+        let finished = async {
+            while serving.connections.open_count() > 0 {
+                runtime.sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if runtime.timeout(FINISH_MAX, finished).await.is_none() {
+            tracing::warn!(open = serving.connections.open_count(), "connections did not end in time");
+        }
+        let _ = self.events.send(Event::Finished);
+
+        let _ = self.orders.recv_async().await;
+        if let Err(error) = core.close(CLOSE_MAX).await {
+            tracing::warn!(%error, "the store did not close cleanly; the next start replays");
+        }
+        if let Some(meta) = meta {
+            meta.close().await.map_err(told)?;
+        }
+        let _ = self.events.send(Event::Closed);
+        Ok(())
+    }
+}
+
+/// The catalogue of core 0 as the cores see it.
+struct Catalogue(MetaStore<UringDisk>);
+
+impl Decider for Catalogue {
+    fn decide(&self, command: Command) -> LocalFuture<Result<(Outcome, Arc<Data>), MetaError>> {
+        let store = self.0.clone();
+        Box::pin(async move { store.propose(&command).await })
+    }
+}
+
+/// Founds the cluster on the first start, and tells it what this node is now.
+async fn found(
+    meta: &MetaStore<UringDisk>,
+    http_address: &str,
+    cores: u32,
+    runtime: &Runtime,
+) -> Result<(), MetaError> {
+    if meta.current().cluster_id == 0 {
+        meta.propose(&Command::Found { cluster_id: runtime.random() | 1 }).await?;
+    }
+    let is_known = meta
+        .current()
+        .nodes
+        .iter()
+        .any(|node| node.id == NodeId(NODE) && node.http_address == http_address && node.cores == cores);
+    if !is_known {
+        let node = Command::SetNode {
+            id: NodeId(NODE),
+            http_address: http_address.to_owned(),
+            tcp_address: String::new(),
+            is_meta: true,
+            is_data: true,
+            cores,
+        };
+        meta.propose(&node).await?;
+    }
+    Ok(())
+}
+
+/// Starts what accepts connections. Dropping the returned sender ends it.
+fn start_listening(
+    core: &Core<UringDisk>,
+    http: &Rc<Http>,
+    sockets: Sockets,
+) -> Result<flume::Sender<()>, String> {
+    let (stop, stopped) = flume::bounded::<()>(0);
+    let runtime = core.cores.runtime().clone();
+    let tcp = sockets.http.map(SocketListener::tcp);
+    let unix = sockets.unix.map(SocketListener::unix);
+    for listener in [tcp, unix].into_iter().flatten() {
+        let listener = listener.map_err(|error| format!("cannot listen: {error}"))?;
+        let (http, stopped) = (Rc::clone(http), stopped.clone());
+        runtime.spawn(Priority::Ingest, async move {
+            let stop = async {
+                let _ = stopped.recv_async().await;
+            };
+            futures_lite::future::or(accept(&listener, &http), stop).await;
+        });
+    }
+    // Connections that other cores accepted for this one.
+    let (handed, serving) = (core.connections.clone(), Rc::clone(http));
+    runtime.spawn(Priority::Ingest, async move {
+        while let Ok(accepted) = handed.recv_async().await {
+            serve(&serving, accepted);
+        }
+    });
+    let (ticking, clock) = (http.connections.clone(), runtime.clone());
+    runtime.spawn(Priority::Control, async move {
+        loop {
+            clock.sleep(TICK).await;
+            ticking.tick(clock.monotonic_ms());
+        }
+    });
+    Ok(stop)
+}
+
+/// Accepts for ever; each connection goes to the core that has the fewest.
+async fn accept(listener: &SocketListener, http: &Rc<Http>) {
+    let cores = &http.cores;
+    let limit = http.config.http.max_connection_limit;
+    loop {
+        let accepted = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                cores.runtime().sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        if limit > 0 && cores.connections().sum() >= limit {
+            drop(accepted);
+            continue;
+        }
+        let target = least_loaded(cores);
+        cores.connections().add(target, 1);
+        if target == cores.this() {
+            serve(http, accepted);
+        } else {
+            cores.hand_over(target, accepted);
+        }
+    }
+}
+
+fn least_loaded(cores: &Cores) -> usize {
+    let (least, count) = cores.connections().least();
+    if count < cores.connections().get(cores.this()) { least } else { cores.this() }
+}
+
+/// Serves a connection that is already counted for this core.
+fn serve(http: &Rc<Http>, accepted: Accepted) {
+    let http = Rc::clone(http);
+    let runtime = http.cores.runtime().clone();
+    runtime.spawn(Priority::Ingest, async move {
+        match accepted.open() {
+            Ok(stream) => http.serve(stream).await,
+            Err(error) => tracing::debug!(%error, "a connection ended before it began"),
+        }
+        http.cores.connections().add(http.cores.this(), -1);
+    });
+}
