@@ -1,1 +1,257 @@
-//! Joins what the cores answer.
+//! Joins what the cores answer: rows by group, time and series; partials by group and window; catalogues by name.
+//!
+//! Every core gives its chunks in order, so one chunk per core is held at a time.
+
+use std::cmp::Ordering;
+
+use tidemark_engine::model::Column;
+use tidemark_engine::scan::partial::merge_partials;
+use tidemark_engine::scan::request::{
+    CatalogReply, MeasurementSchema, PartialColumn, PartialKind, ScanChunk, ScanCost, ScanGroup,
+};
+
+use super::error::Result;
+use super::rows;
+use super::source::ChunkStream;
+
+/// Merged chunks of one scan. One per scan of a query.
+pub struct MergedScan<S> {
+    heads: Vec<Head<S>>,
+    descending: bool,
+    kinds: Vec<PartialKind>,
+}
+
+struct Head<S> {
+    stream: S,
+    chunk: Option<ScanChunk>,
+    /// Rows of the chunk already taken.
+    at: usize,
+    ended: bool,
+}
+
+/// A merged piece.
+#[derive(Debug)]
+pub enum Merged {
+    Rows { group: ScanGroup, times: Vec<i64>, columns: Vec<Column> },
+    Partials { group: ScanGroup, windows: Vec<i64>, partials: Vec<PartialColumn> },
+}
+
+impl<S: ChunkStream> Head<S> {
+    async fn fill(&mut self) -> Result<()> {
+        while self.chunk.is_none() && !self.ended {
+            match self.stream.next().await? {
+                None => self.ended = true,
+                Some(chunk) => {
+                    let empty = match &chunk {
+                        ScanChunk::Rows { times, .. } => times.is_empty(),
+                        ScanChunk::Partials { windows, .. } => windows.is_empty(),
+                    };
+                    if !empty {
+                        self.chunk = Some(chunk);
+                        self.at = 0;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&self) -> Option<&ScanGroup> {
+        self.chunk.as_ref().map(|chunk| match chunk {
+            ScanChunk::Rows { group, .. } | ScanChunk::Partials { group, .. } => group,
+        })
+    }
+}
+
+impl<S: ChunkStream> MergedScan<S> {
+    /// `kinds`: those of the request's partial calls.
+    pub fn new(streams: Vec<S>, descending: bool, kinds: Vec<PartialKind>) -> Self {
+        let heads =
+            streams.into_iter().map(|stream| Head { stream, chunk: None, at: 0, ended: false }).collect();
+        Self { heads, descending, kinds }
+    }
+
+    /// The next piece; groups in order, each group's rows in order.
+    pub async fn next(&mut self) -> Result<Option<Merged>> {
+        for head in &mut self.heads {
+            head.fill().await?;
+        }
+        let mut least: Option<&ScanGroup> = None;
+        for head in &self.heads {
+            if let Some(group) = head.group()
+                && least.is_none_or(|least| {
+                    group.cmp(least) == if self.descending { Ordering::Greater } else { Ordering::Less }
+                })
+            {
+                least = Some(group);
+            }
+        }
+        let Some(group) = least.cloned() else { return Ok(None) };
+        let mut holders = Vec::new();
+        for (at, head) in self.heads.iter().enumerate() {
+            if head.group() == Some(&group) {
+                holders.push(at);
+            }
+        }
+        match self.heads[holders[0]].chunk {
+            Some(ScanChunk::Partials { .. }) => self.partials(group, &holders).await.map(Some),
+            _ => Ok(Some(self.rows(group, &holders))),
+        }
+    }
+
+    /// All partials of a group: every core's, to the last chunk.
+    async fn partials(&mut self, group: ScanGroup, holders: &[usize]) -> Result<Merged> {
+        let mut parts: Vec<(Vec<i64>, Vec<PartialColumn>)> = Vec::new();
+        for &holder in holders {
+            let head = &mut self.heads[holder];
+            while head.group() == Some(&group) {
+                if let Some(ScanChunk::Partials { windows, partials, .. }) = head.chunk.take() {
+                    parts.push((windows, partials));
+                }
+                head.fill().await?;
+            }
+        }
+        if parts.len() == 1
+            && let Some((windows, partials)) = parts.pop()
+        {
+            return Ok(Merged::Partials { group, windows, partials });
+        }
+        let parts: Vec<(&[i64], &[PartialColumn])> =
+            parts.iter().map(|(windows, partials)| (windows.as_slice(), partials.as_slice())).collect();
+        let (windows, partials) = merge_partials(&self.kinds, self.descending, &parts);
+        Ok(Merged::Partials { group, windows, partials })
+    }
+
+    /// Rows of a group up to where the first core's chunk ends.
+    fn rows(&mut self, group: ScanGroup, holders: &[usize]) -> Merged {
+        if let [holder] = holders {
+            let head = &mut self.heads[*holder];
+            let at = head.at;
+            if let Some(ScanChunk::Rows { mut times, mut columns, .. }) = head.chunk.take() {
+                if at > 0 {
+                    columns = columns.iter().map(|column| rows::slice(column, at..times.len())).collect();
+                    times.drain(..at);
+                }
+                return Merged::Rows { group, times, columns };
+            }
+            return Merged::Rows { group, times: Vec::new(), columns: Vec::new() };
+        }
+        let descending = self.descending;
+        let mut out_times: Vec<i64> = Vec::new();
+        let mut out_columns: Vec<Column> = Vec::new();
+        if let Some(ScanChunk::Rows { columns, .. }) = &self.heads[holders[0]].chunk {
+            out_columns = columns.iter().map(|column| Column::empty(column.field_type())).collect();
+        }
+        loop {
+            // The head whose row is first, and the second one, up to which the first may run on.
+            let mut first: Option<usize> = None;
+            let mut second: Option<usize> = None;
+            for &holder in holders {
+                let before = |other: usize| precedes(&self.heads[holder], &self.heads[other], descending);
+                if first.is_none_or(before) {
+                    second = first;
+                    first = Some(holder);
+                } else if second.is_none_or(before) {
+                    second = Some(holder);
+                }
+            }
+            let Some(first) = first else { break };
+            let mut end = self.heads[first].at + 1;
+            let length = match &self.heads[first].chunk {
+                Some(ScanChunk::Rows { times, .. }) => times.len(),
+                _ => 0,
+            };
+            if let (Some(second), Some(ScanChunk::Rows { times, .. })) = (second, &self.heads[first].chunk) {
+                let limit = current_time(&self.heads[second]);
+                while end < length && (if descending { times[end] > limit } else { times[end] < limit }) {
+                    end += 1;
+                }
+            }
+            let head = &mut self.heads[first];
+            if let Some(ScanChunk::Rows { times, columns, .. }) = &head.chunk {
+                out_times.extend_from_slice(&times[head.at..end]);
+                for (to, from) in out_columns.iter_mut().zip(columns) {
+                    rows::append(to, from, head.at..end);
+                }
+            }
+            head.at = end;
+            if head.at >= length {
+                head.chunk = None;
+                // What follows in this core's stream may come before the others' rows.
+                break;
+            }
+        }
+        Merged::Rows { group, times: out_times, columns: out_columns }
+    }
+}
+
+fn current_time<S>(head: &Head<S>) -> i64 {
+    match &head.chunk {
+        Some(ScanChunk::Rows { times, .. }) => times[head.at],
+        _ => 0,
+    }
+}
+
+/// Whether `a`'s current row comes before `b`'s: by time, then by series key.
+fn precedes<S>(a: &Head<S>, b: &Head<S>, descending: bool) -> bool {
+    let (Some(ScanChunk::Rows { times, series, series_keys, .. }), Some(ScanChunk::Rows { times: b_times, series: b_series, series_keys: b_keys, .. })) =
+        (&a.chunk, &b.chunk)
+    else {
+        return false;
+    };
+    let by_time = times[a.at].cmp(&b_times[b.at]);
+    let by_time = if descending { by_time.reverse() } else { by_time };
+    by_time
+        .then_with(|| series_keys.get(series[a.at] as usize).cmp(&b_keys.get(b_series[b.at] as usize)))
+        .is_lt()
+}
+
+/// One catalogue from those of all cores (of one place). Series are merged without duplicates.
+pub fn merge_catalogs(replies: Vec<CatalogReply>) -> Option<CatalogReply> {
+    let mut replies = replies.into_iter();
+    let mut merged = replies.next()?;
+    for reply in replies {
+        match (&mut merged, reply) {
+            (CatalogReply::Measurements(into), CatalogReply::Measurements(from)) => union(into, from),
+            (CatalogReply::Series(into), CatalogReply::Series(from)) => union(into, from),
+            (CatalogReply::TagValues(into), CatalogReply::TagValues(from)) => union(into, from),
+            (CatalogReply::Schema(into), CatalogReply::Schema(from)) => merge_schemas(into, from),
+            (CatalogReply::Cost(into), CatalogReply::Cost(from)) => add_costs(into, &from),
+            _ => debug_assert!(false, "cores answered different questions"),
+        }
+    }
+    Some(merged)
+}
+
+fn union<T: Ord>(into: &mut Vec<T>, from: Vec<T>) {
+    into.extend(from);
+    into.sort_unstable();
+    into.dedup();
+}
+
+/// Joins schemas by measurement: all fields with all their types, all tag keys.
+pub fn merge_schemas(into: &mut Vec<MeasurementSchema>, from: Vec<MeasurementSchema>) {
+    for schema in from {
+        match into.binary_search_by(|held| held.measurement.cmp(&schema.measurement)) {
+            Ok(at) => {
+                let held = &mut into[at];
+                held.fields.extend(schema.fields);
+                held.fields.sort_unstable();
+                held.fields.dedup();
+                held.tag_keys.extend(schema.tag_keys);
+                held.tag_keys.sort_unstable();
+                held.tag_keys.dedup();
+            }
+            Err(at) => into.insert(at, schema),
+        }
+    }
+}
+
+fn add_costs(into: &mut ScanCost, from: &ScanCost) {
+    into.shards += from.shards;
+    into.series += from.series;
+    into.cached_values += from.cached_values;
+    into.files += from.files;
+    into.blocks += from.blocks;
+    into.block_bytes += from.block_bytes;
+}

@@ -1,13 +1,36 @@
 //! THE READ PATH in one screen.
 //!
-//! text → statement → [`source`] (what there is) → rewrite and checks → plan → scans of all cores → merge → calls,
-//! transformations, fill, limits → [`result`] pieces → a sink that encodes them.
+//! 1. [`compile`]: semantic checks of the statement, its time range and windows ([`condition`], [`window`]);
+//! 2. [`rewrite`]: sources, wildcards and types, looked up in the catalogues of [`source`];
+//! 3. [`plan`]: what the cores read or fold, which calls run here, how columns are made ([`columns`], [`eval`]);
+//! 4. [`exec`]: scans of all cores, [`merge`]d; [`calls`] with their [`functions`] and [`fill`]; limits; subqueries;
+//! 5. [`result`]: pieces for a sink that encodes them.
+//!
+//! [`control`] keeps a query within its bounds.
 
+pub mod calls;
+pub mod columns;
+pub mod compile;
+pub mod condition;
+pub mod control;
 pub mod error;
+pub mod eval;
+pub mod exec;
+pub mod fill;
+pub mod functions;
 pub mod merge;
+pub mod plan;
 pub mod result;
+pub mod rewrite;
+pub mod rows;
+pub mod select;
 pub mod source;
+pub mod types;
+pub mod window;
 
+pub use control::{Control, End};
 pub use error::QueryError;
 pub use result::{Cell, Cells, ResultSink, Series};
+pub use rewrite::{Defaults, Limits};
+pub use select::{Context, select};
 pub use source::{ChunkStream, DataSource, Place};

@@ -1,0 +1,420 @@
+//! The calls of a SELECT at work in one series: rows or partials in, points per call out.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use tidemark_engine::model::{Column, FieldType, Value};
+use tidemark_engine::scan::request::{PartialCall, PartialColumn, PartialKind};
+
+use crate::influxql::ast::Fill;
+
+use super::condition::MIN_TIME;
+use super::error::Result;
+use super::fill;
+use super::functions::holt_winters::{HoltWinters, forecast};
+use super::functions::reduce::{Reduce, Reducer, spread};
+use super::functions::transform::Transformer;
+use super::functions::{Points, float_at};
+use super::plan::{CallInput, CallNode, CallPlan, Plan};
+use super::rows;
+use super::window::Windows;
+
+/// One call in one series.
+pub struct CallState<'a> {
+    plan: &'a CallPlan,
+    ascending: bool,
+    stage: Stage<'a>,
+}
+
+enum Stage<'a> {
+    Reduce {
+        column: Option<usize>,
+        /// One per combination of tags for `top` and `bottom` with tags; otherwise one.
+        reducers: BTreeMap<Vec<Vec<u8>>, Reducer>,
+        aux_types: Vec<FieldType>,
+        seed: u64,
+    },
+    Transform { column: Option<usize>, transformer: Transformer },
+    HoltWinters { wanted: HoltWinters },
+    Nested(Box<CallState<'a>>, Box<Stage<'a>>),
+    /// Computed by the cores.
+    Given(Points),
+}
+
+impl<'a> CallState<'a> {
+    pub fn new(call: &'a CallPlan, plan: &Plan, aux_types: &[FieldType], seed: u64) -> Self {
+        let (stage, from) = match &call.node {
+            CallNode::Reduce { from, .. } => (
+                Stage::Reduce {
+                    column: column_of(from),
+                    reducers: BTreeMap::new(),
+                    aux_types: if column_of(from).is_some() { aux_types.to_vec() } else { Vec::new() },
+                    seed,
+                },
+                from,
+            ),
+            CallNode::Transform { transform, from, windows } => {
+                let input = input_type(from, plan);
+                let transformer = Transformer::new(transform.clone(), *windows, plan.ascending, input);
+                (Stage::Transform { column: column_of(from), transformer }, from)
+            }
+            CallNode::HoltWinters { wanted, from } => (Stage::HoltWinters { wanted: *wanted }, from),
+        };
+        let stage = match from {
+            CallInput::Column(_) => stage,
+            CallInput::Call(inner) => {
+                Stage::Nested(Box::new(CallState::new(inner, plan, aux_types, seed)), Box::new(stage))
+            }
+        };
+        Self { plan: call, ascending: plan.ascending, stage }
+    }
+
+    /// Takes rows of the series, in order. `aux`: positions of the inputs carried along.
+    pub fn push(&mut self, plan: &Plan, times: &[i64], columns: &[Column], aux: &[usize]) {
+        match &mut self.stage {
+            Stage::Nested(inner, _) => inner.push(plan, times, columns, aux),
+            stage => {
+                let windows = node_windows(&self.plan.node);
+                // Only scans that look before the range for another call's sake give rows outside it.
+                let rows = match windows {
+                    Some(windows) if (windows.start, windows.end) != plan.read => {
+                        within(times, windows, self.ascending)
+                    }
+                    _ => 0..times.len(),
+                };
+                push_stage(stage, self.plan, plan, times, columns, aux, rows);
+            }
+        }
+    }
+
+    /// Points that are ready before the series ends: those of transformations of plain fields.
+    pub fn take_ready(&mut self) -> Option<Points> {
+        match &mut self.stage {
+            Stage::Transform { column: Some(_), transformer } if !transformer.out.times.is_empty() => {
+                Some(transformer.out.drain())
+            }
+            _ => None,
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        match &self.stage {
+            Stage::Reduce { reducers, .. } => reducers.values().map(Reducer::bytes).sum(),
+            Stage::Transform { transformer, .. } => transformer.out.bytes(),
+            Stage::Nested(inner, _) => inner.bytes(),
+            Stage::HoltWinters { .. } => 0,
+            Stage::Given(points) => points.bytes(),
+        }
+    }
+
+    /// Takes the cores' partials of the series in place of rows.
+    pub fn give(&mut self, calls: &[PartialCall], windows: &[i64], partials: &[PartialColumn]) {
+        match &mut self.stage {
+            Stage::Nested(inner, _) => inner.give(calls, windows, partials),
+            stage => {
+                if let CallNode::Reduce { function, from: CallInput::Column(column), windows: range, at_window, .. } =
+                    &self.plan.node
+                {
+                    *stage = Stage::Given(from_partials(
+                        function,
+                        self.plan.output,
+                        *column,
+                        *at_window || range.interval.is_some(),
+                        calls,
+                        windows,
+                        partials,
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Ends the series.
+    pub fn finish(self, buckets_max: u64) -> Result<Points> {
+        let Self { plan, ascending, stage } = self;
+        let points = finish_stage(stage, plan, ascending, buckets_max)?;
+        match &plan.node {
+            CallNode::Reduce { fill: Some(wanted), windows, .. } => {
+                fill::fill(points, *wanted, windows, ascending, buckets_max)
+            }
+            _ => Ok(points),
+        }
+    }
+}
+
+fn column_of(from: &CallInput) -> Option<usize> {
+    match from {
+        CallInput::Column(column) => Some(*column),
+        CallInput::Call(_) => None,
+    }
+}
+
+fn input_type(from: &CallInput, plan: &Plan) -> FieldType {
+    match from {
+        CallInput::Column(column) => plan.inputs[*column].kind.field_type().unwrap_or(FieldType::Float),
+        CallInput::Call(inner) => inner.output,
+    }
+}
+
+fn node_windows(node: &CallNode) -> Option<&Windows> {
+    match node {
+        CallNode::Reduce { windows, .. } | CallNode::Transform { windows, .. } => Some(windows),
+        CallNode::HoltWinters { .. } => None,
+    }
+}
+
+fn within(times: &[i64], windows: &Windows, ascending: bool) -> Range<usize> {
+    if ascending {
+        times.partition_point(|time| *time < windows.start)..times.partition_point(|time| *time <= windows.end)
+    } else {
+        times.partition_point(|time| *time > windows.end)..times.partition_point(|time| *time >= windows.start)
+    }
+}
+
+fn push_stage(
+    stage: &mut Stage<'_>,
+    call: &CallPlan,
+    plan: &Plan,
+    times: &[i64],
+    columns: &[Column],
+    aux: &[usize],
+    rows: Range<usize>,
+) {
+    match stage {
+        Stage::Reduce { column: Some(column), reducers, aux_types, seed } => {
+            let whole = rows == (0..times.len());
+            let carried: Vec<&Column> = aux.iter().map(|at| &columns[*at]).collect();
+            let CallNode::Reduce { function, windows, at_window, per, .. } = &call.node else { return };
+            let input = plan.inputs[*column].kind.field_type().unwrap_or(FieldType::Float);
+            let make = || {
+                Reducer::new(function.clone(), *windows, *at_window, plan.ascending, input, aux_types, *seed)
+            };
+            if per.is_empty() {
+                let reducer = reducers.entry(Vec::new()).or_insert_with(make);
+                if whole {
+                    reducer.push(times, &columns[*column], &carried);
+                } else {
+                    let values = rows::slice(&columns[*column], rows.clone());
+                    let carried: Vec<Column> =
+                        carried.iter().map(|column| rows::slice(column, rows.clone())).collect();
+                    reducer.push(&times[rows], &values, &carried.iter().collect::<Vec<_>>());
+                }
+                return;
+            }
+            // The best of each combination of tags per window; the best of those when the series ends.
+            let best = if matches!(function, Reduce::Top(_)) { Reduce::Max } else { Reduce::Min };
+            for row in rows {
+                let key: Vec<Vec<u8>> = per
+                    .iter()
+                    .map(|at| match columns[*at].get(row) {
+                        Some(Value::String(text)) => text,
+                        _ => Vec::new(),
+                    })
+                    .collect();
+                let reducer = reducers.entry(key).or_insert_with(|| {
+                    Reducer::new(best.clone(), *windows, false, plan.ascending, input, aux_types, *seed)
+                });
+                let values = rows::slice(&columns[*column], row..row + 1);
+                if !values.is_present(0) {
+                    continue;
+                }
+                let carried: Vec<Column> = carried.iter().map(|column| rows::slice(column, row..row + 1)).collect();
+                reducer.push(&times[row..row + 1], &values, &carried.iter().collect::<Vec<_>>());
+            }
+        }
+        Stage::Transform { column: Some(column), transformer } => {
+            if rows == (0..times.len()) {
+                transformer.push(times, &columns[*column]);
+            } else {
+                transformer.push(&times[rows.clone()], &rows::slice(&columns[*column], rows));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn finish_stage(stage: Stage<'_>, plan: &CallPlan, ascending: bool, buckets_max: u64) -> Result<Points> {
+    Ok(match stage {
+        Stage::Given(points) => points,
+        Stage::Reduce { reducers, aux_types, .. } => {
+            let CallNode::Reduce { function, windows, at_window, per, .. } = &plan.node else {
+                return Ok(Points::empty(plan.output, &[]));
+            };
+            if per.is_empty() {
+                let mut reducers = reducers;
+                return Ok(match reducers.pop_first() {
+                    None => Points::empty(plan.output, &aux_types),
+                    Some((_, mut reducer)) => {
+                        reducer.finish();
+                        reducer.out
+                    }
+                });
+            }
+            // All combinations' best points, in order of time, through the function itself.
+            let mut gathered = Points::empty(plan.output, &aux_types);
+            for mut reducer in reducers.into_values() {
+                reducer.finish();
+                let rows = 0..reducer.out.times.len();
+                gathered.times.extend_from_slice(&reducer.out.times);
+                rows::append(&mut gathered.values, &reducer.out.values, rows.clone());
+                for (to, from) in gathered.aux.iter_mut().zip(&reducer.out.aux) {
+                    rows::append(to, from, rows.clone());
+                }
+            }
+            let mut order: Vec<usize> = (0..gathered.times.len()).collect();
+            order.sort_by(|a, b| {
+                let by_time = gathered.times[*a].cmp(&gathered.times[*b]);
+                if ascending { by_time } else { by_time.reverse() }
+            });
+            let times: Vec<i64> = order.iter().map(|row| gathered.times[*row]).collect();
+            let values = rows::take(&gathered.values, &order);
+            let aux: Vec<Column> = gathered.aux.iter().map(|column| rows::take(column, &order)).collect();
+            let mut reducer =
+                Reducer::new(function.clone(), *windows, *at_window, ascending, plan.output, &aux_types, 1);
+            reducer.push(&times, &values, &aux.iter().collect::<Vec<_>>());
+            reducer.finish();
+            reducer.out
+        }
+        Stage::Transform { mut transformer, .. } => {
+            transformer.finish();
+            transformer.out
+        }
+        Stage::HoltWinters { .. } => Points::empty(FieldType::Float, &[]),
+        Stage::Nested(inner, outer) => {
+            let points = inner.finish(buckets_max)?;
+            match *outer {
+                Stage::Transform { mut transformer, .. } => {
+                    transformer.push(&points.times, &points.values);
+                    transformer.finish();
+                    transformer.out
+                }
+                Stage::HoltWinters { wanted } => {
+                    let mut times = Vec::new();
+                    let mut values = Vec::new();
+                    for (row, time) in points.times.iter().enumerate() {
+                        if let Some(value) = float_at(&points.values, row) {
+                            times.push(*time);
+                            values.push(value);
+                        }
+                    }
+                    let mut out = Points::empty(FieldType::Float, &[]);
+                    for (time, value) in forecast(wanted, &times, &values) {
+                        out.push(time, Some(Value::Float(value)));
+                    }
+                    out
+                }
+                Stage::Reduce { .. } => {
+                    let CallNode::Reduce { function, windows, at_window, .. } = &plan.node else {
+                        return Ok(points);
+                    };
+                    let input = points.values.field_type();
+                    let mut reducer =
+                        Reducer::new(function.clone(), *windows, *at_window, ascending, input, &[], 1);
+                    reducer.push(&points.times, &points.values, &[]);
+                    reducer.finish();
+                    reducer.out
+                }
+                other => finish_stage(other, plan, ascending, buckets_max)?,
+            }
+        }
+    })
+}
+
+/// The points of a function from the cores' partials.
+fn from_partials(
+    function: &Reduce,
+    output: FieldType,
+    column: usize,
+    at_window: bool,
+    calls: &[PartialCall],
+    windows: &[i64],
+    partials: &[PartialColumn],
+) -> Points {
+    let find = |kind: PartialKind| {
+        calls.iter().position(|call| *call == PartialCall { column, kind }).and_then(|at| partials.get(at))
+    };
+    let at = |start: i64| if start <= MIN_TIME { 0 } else { start };
+    let mut out = Points::empty(output, &[]);
+    match function {
+        Reduce::Mean => {
+            let (Some(sums), Some(counts)) = (find(PartialKind::Sum), find(PartialKind::Count)) else { return out };
+            for (row, start) in windows.iter().enumerate() {
+                if let (Some(sum), Some(count)) = (float_at(&sums.values, row), float_at(&counts.values, row))
+                    && count > 0.0
+                {
+                    out.push(at(*start), Some(Value::Float(sum / count)));
+                }
+            }
+        }
+        Reduce::Spread => {
+            let (Some(least), Some(most)) = (find(PartialKind::Min), find(PartialKind::Max)) else { return out };
+            for (row, start) in windows.iter().enumerate() {
+                if let (Some(min), Some(max)) = (least.values.get(row), most.values.get(row)) {
+                    out.push(at(*start), spread(&min, &max));
+                }
+            }
+        }
+        _ => {
+            let kind = match function {
+                Reduce::Count => PartialKind::Count,
+                Reduce::Sum => PartialKind::Sum,
+                Reduce::Min => PartialKind::Min,
+                Reduce::Max => PartialKind::Max,
+                Reduce::First => PartialKind::First,
+                _ => PartialKind::Last,
+            };
+            let Some(partial) = find(kind) else { return out };
+            for (row, start) in windows.iter().enumerate() {
+                let none = kind == PartialKind::Count && partial.values.get(row) == Some(Value::Integer(0));
+                if !partial.values.is_present(row) || none {
+                    continue;
+                }
+                let time = match partial.times.get(row) {
+                    Some(time) if !at_window => *time,
+                    _ => at(*start),
+                };
+                out.times.push(time);
+                rows::append(&mut out.values, &partial.values, row..row + 1);
+            }
+        }
+    }
+    out
+}
+
+/// Points of several calls side by side: one row per time any of them has.
+pub fn join(calls: Vec<Points>, ascending: bool, fill_with: Fill) -> (Vec<i64>, Vec<Column>) {
+    let mut calls = calls;
+    let same = calls.split_first().is_none_or(|(first, rest)| rest.iter().all(|other| other.times == first.times));
+    let repeats = calls.first().is_some_and(|first| first.times.windows(2).any(|pair| pair[0] == pair[1]));
+    if calls.len() == 1 || (same && !repeats) {
+        let times = calls.first_mut().map(|first| std::mem::take(&mut first.times)).unwrap_or_default();
+        let mut columns = Vec::with_capacity(calls.len());
+        for call in calls {
+            columns.push(fill::fill_absent(call.values, fill_with));
+        }
+        return (times, columns);
+    }
+    let mut at = vec![0usize; calls.len()];
+    let mut times = Vec::new();
+    let mut columns: Vec<Column> = calls.iter().map(|call| Column::empty(call.values.field_type())).collect();
+    loop {
+        let mut next: Option<i64> = None;
+        for (call, at) in calls.iter().zip(&at) {
+            if let Some(time) = call.times.get(*at) {
+                next = Some(next.map_or(*time, |next| if ascending { next.min(*time) } else { next.max(*time) }));
+            }
+        }
+        let Some(time) = next else { break };
+        times.push(time);
+        for ((call, at), column) in calls.iter().zip(&mut at).zip(&mut columns) {
+            if call.times.get(*at) == Some(&time) {
+                rows::append(column, &call.values, *at..*at + 1);
+                *at += 1;
+            } else {
+                column.push(None);
+            }
+        }
+    }
+    let columns = columns.into_iter().map(|column| fill::fill_absent(column, fill_with)).collect();
+    (times, columns)
+}

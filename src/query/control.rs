@@ -1,0 +1,97 @@
+//! What holds a running query within its bounds: cancellation, memory, points. One per query, on one core.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::error::{QueryError, Result};
+use super::rewrite::Limits;
+
+/// Shared by the stages of a query and whoever may end it. Checked between chunks.
+#[derive(Debug, Clone)]
+pub struct Control {
+    inner: Rc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    ended: Cell<Option<End>>,
+    limits: Limits,
+    points: Cell<u64>,
+    held: Cell<u64>,
+    peak: Cell<u64>,
+}
+
+/// Why a query was ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Killed,
+    Timeout,
+    Aborted,
+    Shutdown,
+}
+
+impl Control {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                ended: Cell::new(None),
+                limits,
+                points: Cell::new(0),
+                held: Cell::new(0),
+                peak: Cell::new(0),
+            }),
+        }
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.inner.limits
+    }
+
+    /// Ends the query at its next step; the first reason stays.
+    pub fn end(&self, reason: End) {
+        if self.inner.ended.get().is_none() {
+            self.inner.ended.set(Some(reason));
+        }
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.inner.ended.get().is_some()
+    }
+
+    /// Fails when the query was ended.
+    pub fn check(&self) -> Result<()> {
+        match self.inner.ended.get() {
+            None => Ok(()),
+            Some(End::Killed) => Err(QueryError::Killed),
+            Some(End::Timeout) => Err(QueryError::Timeout),
+            Some(End::Aborted) => Err(QueryError::Aborted),
+            Some(End::Shutdown) => Err(QueryError::Shutdown),
+        }
+    }
+
+    /// Counts points read.
+    pub fn read(&self, points: u64) -> Result<()> {
+        let total = self.inner.points.get() + points;
+        self.inner.points.set(total);
+        let max = self.inner.limits.points_max;
+        if max > 0 && total > max { Err(QueryError::PointsMax { wanted: total, max }) } else { Ok(()) }
+    }
+
+    /// Notes that the query holds `bytes` more (or fewer) than before.
+    pub fn hold(&self, bytes: i64) -> Result<()> {
+        let held = self.inner.held.get().saturating_add_signed(bytes);
+        self.inner.held.set(held);
+        self.inner.peak.set(self.inner.peak.get().max(held));
+        let max = self.inner.limits.budget_bytes;
+        if max > 0 && held > max { Err(QueryError::Memory { wanted: held, max }) } else { Ok(()) }
+    }
+
+    pub fn points(&self) -> u64 {
+        self.inner.points.get()
+    }
+
+    /// The most memory the query held at once, bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.inner.peak.get()
+    }
+}

@@ -1,0 +1,643 @@
+//! Runs a plan: rows or partials of all sources in, rows of the answer out, one series after the other.
+//!
+//! A [`SelectStream`] is pulled. It holds one chunk per core, the state of the series at hand, and no more, with two
+//! exceptions: a subquery grouped more finely than the query around it holds the outer series' rows to bring them to
+//! the order of time, and functions hold the windows they need. Both count against the query's memory.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use tidemark_engine::model::{Column, ColumnData, FieldType, Value};
+use tidemark_engine::scan::filter::selected_rows;
+use tidemark_engine::scan::request::{PartialColumn, ScanGroup, ScanOutput, ScanRequest};
+
+use crate::influxql::ast::Fill;
+
+use super::calls::{CallState, join};
+use super::control::Control;
+use super::error::Result;
+use super::fill;
+use super::merge::{Merged, MergedScan};
+use super::plan::{MeasurementScan, Output, Plan, PlannedSource, SubqueryRead};
+use super::rewrite::time_range;
+use super::rows::{self, RowBatch, SeriesId};
+use super::source::DataSource;
+use super::types::Type;
+
+/// The rows of one SELECT, in order of name, outer tags and time.
+pub struct SelectStream<'a, D: DataSource> {
+    plan: &'a Plan,
+    source: &'a D,
+    control: Control,
+    seed: u64,
+    legs: VecDeque<Leg<'a, D>>,
+    /// Legs may give rows of the same series, so they are merged row by row.
+    interleaved: bool,
+    group: Option<Group<'a>>,
+    ready: VecDeque<RowBatch>,
+    gathered: Vec<RowBatch>,
+    gathered_bytes: i64,
+    /// Series of the current name met so far, for SLIMIT and SOFFSET.
+    name: Vec<u8>,
+    series_met: u64,
+    ended: bool,
+}
+
+/// One source, being read.
+struct Leg<'a, D: DataSource> {
+    reading: Reading<'a, D>,
+    head: Option<InBatch>,
+    ended: bool,
+}
+
+enum Reading<'a, D: DataSource> {
+    Scan { scan: &'a MeasurementScan, merged: Option<MergedScan<D::Stream>> },
+    Subquery { read: &'a SubqueryRead, stream: Box<SelectStream<'a, D>> },
+}
+
+/// What a source gives: rows with the plan's inputs as columns, or partials.
+enum InBatch {
+    Rows(RowBatch),
+    Partials { series: Rc<SeriesId>, windows: Vec<i64>, partials: Vec<PartialColumn> },
+}
+
+impl InBatch {
+    fn series(&self) -> &Rc<SeriesId> {
+        match self {
+            Self::Rows(batch) => &batch.series,
+            Self::Partials { series, .. } => series,
+        }
+    }
+}
+
+/// The state of the series at hand.
+struct Group<'a> {
+    series: Rc<SeriesId>,
+    skipped: bool,
+    calls: Vec<CallState<'a>>,
+    held: i64,
+    offset_left: u64,
+    /// `None`: no limit.
+    limit_left: Option<u64>,
+    /// Last values met, for `fill(previous)` of plain fields.
+    previous: Vec<Option<Value>>,
+}
+
+impl<'a, D: DataSource> SelectStream<'a, D> {
+    pub fn new(plan: &'a Plan, source: &'a D, control: Control, seed: u64) -> Self {
+        let mut legs: Vec<Leg<'a, D>> = Vec::new();
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut interleaved = false;
+        if !plan.is_null {
+            for planned in &plan.sources {
+                let reading = match planned {
+                    PlannedSource::Measurement(scan) => {
+                        interleaved |= names.contains(&scan.at.schema.measurement.as_slice());
+                        names.push(&scan.at.schema.measurement);
+                        Reading::Scan { scan, merged: None }
+                    }
+                    PlannedSource::Subquery(read) => {
+                        interleaved |= plan.sources.len() > 1;
+                        let stream = SelectStream::new(&read.plan, source, control.clone(), seed);
+                        Reading::Subquery { read, stream: Box::new(stream) }
+                    }
+                };
+                legs.push(Leg { reading, head: None, ended: false });
+            }
+        }
+        // Series come by name.
+        legs.sort_by(|a, b| match (&a.reading, &b.reading) {
+            (Reading::Scan { scan: a, .. }, Reading::Scan { scan: b, .. }) => {
+                let by_name = a.at.schema.measurement.cmp(&b.at.schema.measurement);
+                if plan.ascending { by_name } else { by_name.reverse() }
+            }
+            _ => Ordering::Equal,
+        });
+        Self {
+            plan,
+            source,
+            control,
+            seed,
+            legs: legs.into(),
+            interleaved,
+            group: None,
+            ready: VecDeque::new(),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            name: Vec::new(),
+            series_met: 0,
+            ended: false,
+        }
+    }
+
+    /// The next rows; their columns are the plan's outputs, their tags the outer dimensions.
+    pub fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<RowBatch>>> + '_>> {
+        Box::pin(async move {
+            loop {
+                if let Some(batch) = self.ready.pop_front() {
+                    return Ok(Some(batch));
+                }
+                if self.ended {
+                    return Ok(None);
+                }
+                self.control.check()?;
+                match self.next_input().await? {
+                    Some(batch) => self.take(batch)?,
+                    None => {
+                        self.finish_group()?;
+                        self.flush_gathered()?;
+                        self.ended = true;
+                    }
+                }
+            }
+        })
+    }
+
+    async fn next_input(&mut self) -> Result<Option<InBatch>> {
+        if !self.interleaved {
+            while let Some(leg) = self.legs.front_mut() {
+                leg.fill(self.plan, self.source, &self.control).await?;
+                if let Some(batch) = leg.head.take() {
+                    return Ok(Some(batch));
+                }
+                self.legs.pop_front();
+            }
+            return Ok(None);
+        }
+        for leg in &mut self.legs {
+            leg.fill(self.plan, self.source, &self.control).await?;
+        }
+        Ok(self.least_rows())
+    }
+
+    /// The rows that come next among all legs' heads.
+    fn least_rows(&mut self) -> Option<InBatch> {
+        let ascending = self.plan.ascending;
+        let directed = |ordering: Ordering| if ascending { ordering } else { ordering.reverse() };
+        let mut first: Option<usize> = None;
+        for (at, leg) in self.legs.iter().enumerate() {
+            let Some(head) = &leg.head else { continue };
+            let better = first.is_none_or(|held| {
+                let Some(held) = self.legs[held].head.as_ref() else { return true };
+                directed(head.series().cmp(held.series()))
+                    .then_with(|| directed(first_time(head).cmp(&first_time(held))))
+                    .is_lt()
+            });
+            if better {
+                first = Some(at);
+            }
+        }
+        let first = first?;
+        let head = self.legs[first].head.take()?;
+        let InBatch::Rows(mut batch) = head else { return Some(head) };
+        // It may run on up to the first row of another leg's head of the same series.
+        let mut limit: Option<i64> = None;
+        for leg in &self.legs {
+            if let Some(other) = &leg.head
+                && other.series() == &batch.series
+            {
+                let time = first_time(other);
+                limit = Some(limit.map_or(time, |limit| if ascending { limit.min(time) } else { limit.max(time) }));
+            }
+        }
+        if let Some(limit) = limit {
+            let mut end = 1;
+            while end < batch.times.len()
+                && directed(batch.times[end].cmp(&limit)).is_le()
+            {
+                end += 1;
+            }
+            if end < batch.times.len() {
+                let mut rest = batch.clone();
+                rest.slice(end..batch.times.len());
+                self.legs[first].head = Some(InBatch::Rows(rest));
+                batch.slice(0..end);
+            }
+        }
+        Some(InBatch::Rows(batch))
+    }
+
+    fn take(&mut self, batch: InBatch) -> Result<()> {
+        if self.group.as_ref().is_none_or(|group| group.series != *batch.series()) {
+            self.finish_group()?;
+            self.begin_group(batch.series().clone())?;
+        }
+        let Some(group) = &mut self.group else { return Ok(()) };
+        if group.skipped {
+            return Ok(());
+        }
+        let plan = self.plan;
+        match batch {
+            InBatch::Partials { windows, partials, .. } => {
+                self.control.read(windows.len() as u64)?;
+                if let Some(calls) = &plan.partials {
+                    for call in &mut group.calls {
+                        call.give(calls, &windows, &partials);
+                    }
+                }
+            }
+            InBatch::Rows(batch) => {
+                self.control.read(batch.times.len() as u64)?;
+                if plan.calls.is_empty() {
+                    return self.raw(batch);
+                }
+                for call in &mut group.calls {
+                    call.push(plan, &batch.times, &batch.columns, &plan.aux);
+                }
+                let held: u64 = group.calls.iter().map(CallState::bytes).sum();
+                let change = held as i64 - group.held;
+                group.held = held as i64;
+                self.control.hold(change)?;
+                if let [call] = group.calls.as_mut_slice()
+                    && let Some(points) = call.take_ready()
+                {
+                    return self.emit(points.times, vec![points.values]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_group(&mut self, series: Rc<SeriesId>) -> Result<()> {
+        let plan = self.plan;
+        if self.name != series.name {
+            self.name.clone_from(&series.name);
+            self.series_met = 0;
+        }
+        self.series_met += 1;
+        let skipped = self.series_met <= plan.soffset
+            || (plan.slimit > 0 && self.series_met > plan.soffset.saturating_add(plan.slimit));
+        let aux_types: Vec<FieldType> = plan
+            .aux
+            .iter()
+            .map(|at| plan.inputs[*at].kind.field_type().unwrap_or(FieldType::Float))
+            .collect();
+        let calls = if skipped {
+            Vec::new()
+        } else {
+            plan.calls.iter().map(|call| CallState::new(call, plan, &aux_types, self.seed)).collect()
+        };
+        self.group = Some(Group {
+            series,
+            skipped,
+            calls,
+            held: 0,
+            offset_left: plan.offset,
+            limit_left: (plan.limit > 0).then_some(plan.limit),
+            previous: vec![None; plan.aux.len()],
+        });
+        Ok(())
+    }
+
+    /// Rows of a query without calls.
+    fn raw(&mut self, batch: RowBatch) -> Result<()> {
+        let plan = self.plan;
+        let RowBatch { times, columns, .. } = batch;
+        let mut inputs: Vec<Option<Column>> = columns.into_iter().map(Some).collect();
+        let mut carried: Vec<Column> = plan
+            .aux
+            .iter()
+            .map(|at| inputs[*at].take().unwrap_or_else(|| rows::absent(None, times.len())))
+            .collect();
+        match plan.fill {
+            Fill::Integer(_) | Fill::Number(_) => {
+                carried = carried.into_iter().map(|column| fill::fill_absent(column, plan.fill)).collect();
+            }
+            Fill::Previous => {
+                if let Some(group) = &mut self.group {
+                    for (column, previous) in carried.iter_mut().zip(&mut group.previous) {
+                        *column = carry_forward(column, previous);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.emit(times, carried)
+    }
+
+    fn finish_group(&mut self) -> Result<()> {
+        let Some(group) = &mut self.group else { return Ok(()) };
+        let calls = std::mem::take(&mut group.calls);
+        let held = std::mem::take(&mut group.held);
+        if calls.is_empty() {
+            self.group = None;
+            return Ok(());
+        }
+        let buckets_max = self.control.limits().buckets_max;
+        let mut finished = Vec::with_capacity(calls.len());
+        for call in calls {
+            finished.push(call.finish(buckets_max)?);
+        }
+        self.control.hold(-held)?;
+        let mut aux = Vec::new();
+        if finished.len() == 1 && !self.plan.aux.is_empty() {
+            aux = std::mem::take(&mut finished[0].aux);
+            if aux.len() < self.plan.aux.len() {
+                aux = self.plan.aux.iter().map(|_| rows::absent(None, finished[0].times.len())).collect();
+            }
+            aux = aux.into_iter().map(|column| fill::fill_absent(column, self.plan.fill)).collect();
+        }
+        let (times, mut columns) = join(finished, self.plan.ascending, self.plan.fill);
+        columns.extend(aux);
+        self.emit(times, columns)?;
+        self.group = None;
+        Ok(())
+    }
+
+    /// Makes the output columns of some rows of the current series, within its OFFSET and LIMIT.
+    fn emit(&mut self, mut times: Vec<i64>, mut columns: Vec<Column>) -> Result<()> {
+        let plan = self.plan;
+        let Some(group) = &mut self.group else { return Ok(()) };
+        let skip = (times.len() as u64).min(group.offset_left) as usize;
+        group.offset_left -= skip as u64;
+        let keep = match group.limit_left {
+            None => times.len() - skip,
+            Some(left) => (times.len() - skip).min(usize::try_from(left).unwrap_or(usize::MAX)),
+        };
+        if let Some(left) = &mut group.limit_left {
+            *left -= keep as u64;
+            if *left == 0 && plan.calls.is_empty() {
+                group.skipped = true;
+                // With one series only there is nothing more to read.
+                if plan.dimensions.is_empty() && !self.interleaved {
+                    self.legs.pop_front();
+                }
+            }
+        }
+        if keep == 0 {
+            return Ok(());
+        }
+        if keep < times.len() {
+            times = times[skip..skip + keep].to_vec();
+            columns = columns.iter().map(|column| rows::slice(column, skip..skip + keep)).collect();
+        }
+        let outputs = project(plan, &group.series, &times, columns);
+        let series = if plan.outer_dimensions == plan.dimensions.len() {
+            group.series.clone()
+        } else {
+            Rc::new(SeriesId {
+                name: group.series.name.clone(),
+                tags: group.series.tags[..plan.outer_dimensions].to_vec(),
+            })
+        };
+        let batch = RowBatch { series, times, columns: outputs };
+        if plan.outer_dimensions == plan.dimensions.len() {
+            self.ready.push_back(batch);
+            return Ok(());
+        }
+        if self.gathered.first().is_some_and(|first| first.series != batch.series) {
+            self.flush_gathered()?;
+        }
+        let bytes = batch.bytes() as i64;
+        self.gathered_bytes += bytes;
+        self.control.hold(bytes)?;
+        self.gathered.push(batch);
+        Ok(())
+    }
+
+    /// Brings the rows of one outer series, gathered from its inner ones, to the order of time.
+    fn flush_gathered(&mut self) -> Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        self.control.hold(-std::mem::take(&mut self.gathered_bytes))?;
+        let Some(first) = gathered.first() else { return Ok(()) };
+        let mut merged = RowBatch {
+            series: first.series.clone(),
+            times: Vec::new(),
+            columns: first.columns.iter().map(|column| Column::empty(column.field_type())).collect(),
+        };
+        for batch in &gathered {
+            let all = 0..batch.times.len();
+            merged.times.extend_from_slice(&batch.times);
+            for (to, from) in merged.columns.iter_mut().zip(&batch.columns) {
+                // A column without a type so far takes that of the first one that has values.
+                if to.field_type() != from.field_type() && to.present.as_ref().is_some_and(|bits| bits.count() == 0) {
+                    *to = Column::absent(from.field_type(), to.len());
+                }
+                rows::append(to, from, all.clone());
+            }
+        }
+        let mut order: Vec<usize> = (0..merged.times.len()).collect();
+        let times = &merged.times;
+        if self.plan.ascending {
+            order.sort_by_key(|row| times[*row]);
+        } else {
+            order.sort_by_key(|row| std::cmp::Reverse(times[*row]));
+        }
+        merged.columns = merged.columns.iter().map(|column| rows::take(column, &order)).collect();
+        merged.times = order.iter().map(|row| merged.times[*row]).collect();
+        self.ready.push_back(merged);
+        Ok(())
+    }
+}
+
+fn first_time(batch: &InBatch) -> i64 {
+    match batch {
+        InBatch::Rows(batch) => batch.times.first().copied().unwrap_or(0),
+        InBatch::Partials { windows, .. } => windows.first().copied().unwrap_or(0),
+    }
+}
+
+impl<D: DataSource> Leg<'_, D> {
+    /// Makes sure that there is a head, unless the leg has ended.
+    async fn fill(&mut self, plan: &Plan, source: &D, control: &Control) -> Result<()> {
+        while self.head.is_none() && !self.ended {
+            self.head = match &mut self.reading {
+                Reading::Scan { scan, merged } => {
+                    if merged.is_none() {
+                        *merged = Some(open(scan, plan, source, control).await?);
+                    }
+                    let Some(open) = merged else { return Ok(()) };
+                    match open.next().await? {
+                        None => {
+                            self.ended = true;
+                            *merged = None;
+                            None
+                        }
+                        Some(found) => Some(input_of_scan(scan, plan, found)),
+                    }
+                }
+                Reading::Subquery { read, stream } => match stream.next().await? {
+                    None => {
+                        self.ended = true;
+                        None
+                    }
+                    Some(batch) => input_of_subquery(read, plan, batch).map(InBatch::Rows),
+                },
+            };
+        }
+        Ok(())
+    }
+}
+
+async fn open<D: DataSource>(
+    scan: &MeasurementScan,
+    plan: &Plan,
+    source: &D,
+    control: &Control,
+) -> Result<MergedScan<D::Stream>> {
+    let limits = control.limits();
+    let output = match &plan.partials {
+        Some(calls) => ScanOutput::Partials {
+            window: plan.windows.plain(),
+            // Calls name inputs; here every input is a column.
+            calls: calls
+                .iter()
+                .map(|call| tidemark_engine::scan::request::PartialCall {
+                    column: scan.positions[call.column].unwrap_or(call.column),
+                    kind: call.kind,
+                })
+                .collect(),
+        },
+        None => ScanOutput::Rows {
+            limit: if plan.calls.is_empty() && plan.limit > 0 { plan.limit.saturating_add(plan.offset) } else { 0 },
+        },
+    };
+    let request = ScanRequest {
+        shards: Vec::new(),
+        measurement: scan.at.schema.measurement.clone(),
+        time: time_range(plan.read.0, plan.read.1),
+        series: scan.series.clone(),
+        rows: scan.rows.clone(),
+        columns: scan.columns.clone(),
+        dimensions: plan.dimensions.iter().map(|name| name.clone().into_bytes()).collect(),
+        descending: !plan.ascending,
+        output,
+        budget_bytes: limits.budget_bytes,
+        series_max: limits.series_max,
+    };
+    let streams = source.scan(&scan.at.place, &request).await?;
+    let kinds = plan.partials.iter().flatten().map(|call| call.kind).collect();
+    Ok(MergedScan::new(streams, !plan.ascending, kinds))
+}
+
+fn series_of(scan: &MeasurementScan, group: ScanGroup) -> Rc<SeriesId> {
+    Rc::new(SeriesId { name: scan.at.schema.measurement.clone(), tags: group.values })
+}
+
+fn input_of_scan(scan: &MeasurementScan, plan: &Plan, found: Merged) -> InBatch {
+    match found {
+        Merged::Partials { group, windows, partials } => {
+            InBatch::Partials { series: series_of(scan, group), windows, partials }
+        }
+        Merged::Rows { group, times, columns } => {
+            let mut columns: Vec<Option<Column>> = columns.into_iter().map(Some).collect();
+            let columns = scan
+                .positions
+                .iter()
+                .zip(&plan.inputs)
+                .map(|(position, input)| {
+                    position
+                        .and_then(|at| columns.get_mut(at).and_then(Option::take))
+                        .unwrap_or_else(|| rows::absent(input.kind.field_type(), times.len()))
+                })
+                .collect();
+            InBatch::Rows(RowBatch { series: series_of(scan, group), times, columns })
+        }
+    }
+}
+
+/// A subquery's rows as inputs; `None` when none of them passes the condition.
+fn input_of_subquery(read: &SubqueryRead, plan: &Plan, mut batch: RowBatch) -> Option<RowBatch> {
+    if let Some(filter) = &read.filter {
+        let selected = filter.select(&batch.times, &batch.columns);
+        if selected.count() < batch.times.len() {
+            let order = selected_rows(&selected);
+            batch.times = order.iter().map(|row| batch.times[*row]).collect();
+            batch.columns = batch.columns.iter().map(|column| rows::take(column, &order)).collect();
+        }
+    }
+    if batch.times.is_empty() {
+        return None;
+    }
+    let columns = read
+        .positions
+        .iter()
+        .zip(&plan.inputs)
+        .map(|(position, input)| match position.and_then(|at| batch.columns.get(at)) {
+            Some(column) => cast(column, input.kind),
+            None => rows::absent(input.kind.field_type(), batch.times.len()),
+        })
+        .collect();
+    Some(RowBatch { series: batch.series, times: batch.times, columns })
+}
+
+/// Numbers convert to one another; anything else of another type is absent.
+fn cast(column: &Column, kind: Type) -> Column {
+    let Some(wanted) = kind.field_type() else { return column.clone() };
+    if column.field_type() == wanted {
+        return column.clone();
+    }
+    let data = match (&column.data, wanted) {
+        (ColumnData::Integer(values), FieldType::Float) => {
+            ColumnData::Float(values.iter().map(|value| *value as f64).collect())
+        }
+        (ColumnData::Unsigned(values), FieldType::Float) => {
+            ColumnData::Float(values.iter().map(|value| *value as f64).collect())
+        }
+        (ColumnData::Float(values), FieldType::Integer) => {
+            ColumnData::Integer(values.iter().map(|value| *value as i64).collect())
+        }
+        (ColumnData::Unsigned(values), FieldType::Integer) => {
+            ColumnData::Integer(values.iter().map(|value| *value as i64).collect())
+        }
+        (ColumnData::Float(values), FieldType::Unsigned) => {
+            ColumnData::Unsigned(values.iter().map(|value| *value as u64).collect())
+        }
+        (ColumnData::Integer(values), FieldType::Unsigned) => {
+            ColumnData::Unsigned(values.iter().map(|value| *value as u64).collect())
+        }
+        _ => return rows::absent(Some(wanted), column.len()),
+    };
+    Column { data, present: column.present.clone() }
+}
+
+fn carry_forward(column: &Column, previous: &mut Option<Value>) -> Column {
+    let mut out = Column::empty(column.field_type());
+    for row in 0..column.len() {
+        if let Some(value) = column.get(row) {
+            *previous = Some(value);
+        }
+        out.push(previous.as_ref());
+    }
+    out
+}
+
+/// The output columns from the calls' results and carried inputs.
+fn project(plan: &Plan, series: &SeriesId, times: &[i64], columns: Vec<Column>) -> Vec<Column> {
+    let calls = plan.calls.len();
+    let mut outputs: Vec<Option<Column>> = plan.outputs.iter().map(|_| None).collect();
+    for (output, made) in plan.outputs.iter().zip(&mut outputs) {
+        *made = match output {
+            Output::Computed(expr) => Some(expr.evaluate(times, &columns)),
+            Output::Dimension(at) => {
+                let mut column = Column::empty(FieldType::String);
+                let value = series.tags.get(*at).map_or(&[][..], Vec::as_slice);
+                if let ColumnData::String(values) = &mut column.data {
+                    for _ in times {
+                        values.push(value);
+                    }
+                }
+                Some(column)
+            }
+            Output::Absent => Some(rows::absent(None, times.len())),
+            Output::Call(_) | Output::Aux(_) => None,
+        };
+    }
+    // Plain columns move; one wanted twice is copied.
+    let mut columns: Vec<Option<Column>> = columns.into_iter().map(Some).collect();
+    let position = |output: &Output| match output {
+        Output::Call(at) => Some(*at),
+        Output::Aux(at) => Some(calls + *at),
+        _ => None,
+    };
+    for at in 0..plan.outputs.len() {
+        let Some(from) = position(&plan.outputs[at]) else { continue };
+        let again = plan.outputs[at + 1..].iter().any(|later| position(later) == Some(from));
+        let column = if again { columns.get(from).cloned().flatten() } else { columns.get_mut(from).and_then(Option::take) };
+        outputs[at] = Some(column.unwrap_or_else(|| rows::absent(None, times.len())));
+    }
+    outputs.into_iter().flatten().collect()
+}

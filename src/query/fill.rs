@@ -1,0 +1,134 @@
+//! Fill of empty windows: `fill(null)`, a number, `previous`, `linear`.
+//!
+//! A series that has a point anywhere in the range gets one for every window of it.
+
+use tidemark_engine::model::{Column, FieldType, Value};
+
+use crate::influxql::ast::Fill;
+
+use super::condition::MIN_TIME;
+use super::error::{QueryError, Result};
+use super::functions::Points;
+use super::rows;
+use super::window::Windows;
+
+/// A number as a value of a column's type; strings and booleans have none.
+pub fn fill_value(fill: Fill, field_type: FieldType) -> Option<Value> {
+    match (fill, field_type) {
+        (Fill::Integer(value), FieldType::Float) => Some(Value::Float(value as f64)),
+        (Fill::Integer(value), FieldType::Integer) => Some(Value::Integer(value)),
+        (Fill::Integer(value), FieldType::Unsigned) => Some(Value::Unsigned(value as u64)),
+        (Fill::Number(value), FieldType::Float) => Some(Value::Float(value)),
+        (Fill::Number(value), FieldType::Integer) => Some(Value::Integer(value as i64)),
+        (Fill::Number(value), FieldType::Unsigned) => Some(Value::Unsigned(value as u64)),
+        _ => None,
+    }
+}
+
+/// Fills one series' points. `buckets_max`: most windows; 0 is no limit.
+pub fn fill(points: Points, fill: Fill, windows: &Windows, ascending: bool, buckets_max: u64) -> Result<Points> {
+    let (Some(interval), Some(&first)) = (windows.interval, points.times.first()) else { return Ok(points) };
+    let every = interval.every;
+    let (from, to) = if ascending { (windows.start, windows.end) } else { (windows.end, windows.start) };
+    let (begin, end) = (windows.start_of(from), windows.start_of(to));
+    let unbounded_begin = ascending && begin <= MIN_TIME;
+    let unbounded_end = !ascending && end <= MIN_TIME;
+    let mut expected = if unbounded_begin { windows.start_of(first) } else { begin };
+    // All windows present, in the usual case of dense data.
+    if !unbounded_end && windows.zone.is_none() {
+        let count = (end as i128 - expected as i128).unsigned_abs() / every as u128 + 1;
+        if buckets_max > 0 && count > u128::from(buckets_max) {
+            return Err(QueryError::BucketsMax { wanted: u64::try_from(count).unwrap_or(u64::MAX), max: buckets_max });
+        }
+        if count == points.times.len() as u128 && first == expected && points.times.last() == Some(&end) {
+            return Ok(points);
+        }
+    }
+    let field_type = points.values.field_type();
+    let aux: Vec<FieldType> = points.aux.iter().map(Column::field_type).collect();
+    let mut out = Points::empty(field_type, &aux);
+    let mut offset = windows.zone_offset(expected);
+    // The last point put out that was there, for `previous` and `linear`.
+    let mut previous: Option<(i64, Option<Value>)> = None;
+    let mut made: u64 = 0;
+    let mut row = 0;
+    loop {
+        let next = points.times.get(row).copied();
+        let inside = if ascending { expected <= end } else { expected >= end && !unbounded_end };
+        if next.is_none() && !inside {
+            break;
+        }
+        let here = match next {
+            Some(time) if ascending => time <= expected,
+            Some(time) => time >= expected,
+            None => false,
+        };
+        if here {
+            out.push_row(points.times[row], &points.values, &points.aux, row);
+            previous = Some((points.times[row], points.values.get(row)));
+            row += 1;
+        } else {
+            made += 1;
+            if buckets_max > 0 && made > buckets_max {
+                return Err(QueryError::BucketsMax { wanted: made, max: buckets_max });
+            }
+            let value = match fill {
+                Fill::Null | Fill::None => None,
+                Fill::Integer(_) | Fill::Number(_) => fill_value(fill, field_type),
+                Fill::Previous => previous.as_ref().and_then(|(_, value)| value.clone()),
+                Fill::Linear => match (&previous, next) {
+                    (Some((before, Some(left))), Some(after)) => {
+                        points.values.get(row).and_then(|right| {
+                            between(expected / every, (before / every, left), (after / every, &right))
+                        })
+                    }
+                    _ => None,
+                },
+            };
+            out.push(expected, value);
+        }
+        expected = if ascending { expected.saturating_add(every) } else { expected.saturating_sub(every) };
+        if windows.zone.is_some() {
+            let now = windows.zone_offset(expected.saturating_sub(1));
+            if now != offset {
+                let moved = offset - now;
+                if moved.abs() < every {
+                    expected = expected.saturating_add(moved);
+                }
+                offset = now;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The value at `at` on the line between two points; integers are cut. Strings and booleans have no line.
+fn between(at: i64, (before, left): (i64, &Value), (after, right): (i64, &Value)) -> Option<Value> {
+    let line = |left: f64, right: f64| {
+        let slope = (right - left) / (after - before) as f64;
+        slope * (at - before) as f64 + left
+    };
+    Some(match (left, right) {
+        (Value::Float(left), Value::Float(right)) => Value::Float(line(*left, *right)),
+        (Value::Integer(left), Value::Integer(right)) => Value::Integer(line(*left as f64, *right as f64) as i64),
+        (Value::Unsigned(left), Value::Unsigned(right)) => Value::Unsigned(line(*left as f64, *right as f64) as u64),
+        _ => return None,
+    })
+}
+
+/// A column with its absent values replaced, for fills with a number.
+pub fn fill_absent(column: Column, fill: Fill) -> Column {
+    if column.present.is_none() {
+        return column;
+    }
+    let Some(value) = fill_value(fill, column.field_type()) else { return column };
+    let mut out = Column::empty(column.field_type());
+    for row in 0..column.len() {
+        if column.is_present(row) {
+            rows::append(&mut out, &column, row..row + 1);
+        } else {
+            out.push(Some(&value));
+        }
+    }
+    out
+}

@@ -1,0 +1,725 @@
+//! From a resolved SELECT to a plan: which columns are read, what is pushed down to the cores, which calls run over
+//! which points, and how output columns are made of them.
+
+use tidemark_engine::model::FieldType;
+use tidemark_engine::scan::filter::Division;
+use tidemark_engine::scan::request::{
+    Expr as ScanExpr, PartialCall, PartialKind, ScanColumn, TagFilter,
+};
+
+use crate::influxql::ast::{BinaryOp, Call, DataType, Expr, Fill, VarRef};
+
+use super::columns::{column_names, field_name, output_fields};
+use super::error::{QueryError, Result};
+use super::eval::{ColumnExpr, scan_expr};
+use super::functions::holt_winters::HoltWinters;
+use super::functions::reduce::Reduce;
+use super::functions::technical::{Technical, Warmup};
+use super::functions::transform::Transform;
+use super::rewrite::{MeasurementAt, Resolved, ResolvedSource, calls_in, refs_in, type_at, type_in};
+use super::types::{Type, is_selector, type_of};
+use super::window::Windows;
+
+/// The plan of one SELECT.
+#[derive(Debug)]
+pub struct Plan {
+    /// Columns read from the sources, in order.
+    pub inputs: Vec<Input>,
+    /// GROUP BY tags: those the query around groups by come first.
+    pub dimensions: Vec<String>,
+    /// How many of them the rows given out are grouped by.
+    pub outer_dimensions: usize,
+    pub sources: Vec<PlannedSource>,
+    pub calls: Vec<CallPlan>,
+    /// Positions in `inputs` of what is carried along with selected points, or given out as it is.
+    pub aux: Vec<usize>,
+    /// Columns given out.
+    pub outputs: Vec<Output>,
+    pub names: Vec<String>,
+    /// `None` when a time condition can never be true of a window's rows.
+    pub windows: Windows,
+    pub fill: Fill,
+    pub ascending: bool,
+    pub limit: u64,
+    pub offset: u64,
+    pub slimit: u64,
+    pub soffset: u64,
+    /// Least and greatest time to read, inclusive: some calls look before the range.
+    pub read: (i64, i64),
+    /// The calls the cores compute, when they can compute all.
+    pub partials: Option<Vec<PartialCall>>,
+    /// No field has a type: nothing can come out.
+    pub is_null: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    pub name: String,
+    pub kind: Type,
+}
+
+#[derive(Debug)]
+pub enum PlannedSource {
+    Measurement(Box<MeasurementScan>),
+    Subquery(Box<SubqueryRead>),
+}
+
+/// What is asked of one measurement.
+#[derive(Debug)]
+pub struct MeasurementScan {
+    pub at: MeasurementAt,
+    pub series: Option<TagFilter>,
+    pub rows: Option<ScanExpr>,
+    pub columns: Vec<ScanColumn>,
+    /// Per input: its position in `columns`.
+    pub positions: Vec<Option<usize>>,
+}
+
+/// How the rows of a subquery become inputs.
+#[derive(Debug)]
+pub struct SubqueryRead {
+    pub plan: Plan,
+    /// Over the subquery's output columns.
+    pub filter: Option<ColumnExpr>,
+    /// Per input: the output column of the subquery.
+    pub positions: Vec<Option<usize>>,
+}
+
+/// One call of the select list.
+#[derive(Debug)]
+pub struct CallPlan {
+    pub node: CallNode,
+    /// Its result type.
+    pub output: FieldType,
+}
+
+#[derive(Debug)]
+pub enum CallNode {
+    Reduce {
+        function: Reduce,
+        from: CallInput,
+        windows: Windows,
+        /// Result times are window starts.
+        at_window: bool,
+        /// `None`: windows without points are left out.
+        fill: Option<Fill>,
+        /// `top` and `bottom` with tags: best point per combination of these inputs first.
+        per: Vec<usize>,
+    },
+    Transform { transform: Transform, from: CallInput, windows: Windows },
+    HoltWinters { wanted: HoltWinters, from: CallInput },
+}
+
+#[derive(Debug)]
+pub enum CallInput {
+    /// A position in [`Plan::inputs`].
+    Column(usize),
+    Call(Box<CallPlan>),
+}
+
+/// How an output column is made.
+#[derive(Debug)]
+pub enum Output {
+    /// The result of a call, as it is.
+    Call(usize),
+    /// A carried input, by position in [`Plan::aux`].
+    Aux(usize),
+    /// Over the calls' results, then the carried inputs.
+    Computed(Box<ColumnExpr>),
+    /// A dimension, for a query around.
+    Dimension(usize),
+    Absent,
+}
+
+/// Makes the plan of a whole statement. `seed` drives `sample()`.
+pub fn plan(resolved: &Resolved) -> Result<Plan> {
+    let mut dimensions = resolved.dimensions.clone();
+    dimensions.sort();
+    dimensions.dedup();
+    let count = dimensions.len();
+    let plan = Planner { resolved }.plan(dimensions, count, &[])?;
+    Ok(plan)
+}
+
+struct Planner<'a> {
+    resolved: &'a Resolved,
+}
+
+impl Planner<'_> {
+    /// `wanted_tags`: dimensions the query around reads as columns, after the fields.
+    fn plan(&self, dimensions: Vec<String>, outer_dimensions: usize, wanted_tags: &[String]) -> Result<Plan> {
+        let resolved = self.resolved;
+        let compiled = &resolved.compiled;
+        for field in &resolved.fields {
+            // In the select list the types must fit, even if nothing is found.
+            resolved.type_of(&field.expr)?;
+        }
+        let mut statement = compiled.statement.clone();
+        statement.fields.clone_from(&resolved.fields);
+        let fields = output_fields(&statement);
+        let names = column_names(&fields, None);
+        let windows = Windows {
+            interval: compiled.interval,
+            zone: compiled.zone,
+            start: compiled.start,
+            end: compiled.end,
+        };
+
+        let mut call_exprs: Vec<&Expr> = Vec::new();
+        let mut refs: Vec<&VarRef> = Vec::new();
+        for field in &fields {
+            calls_in(&field.expr, &mut call_exprs);
+            refs_in(&field.expr, &mut refs);
+        }
+        refs.sort();
+        let mut inputs: Vec<Input> = Vec::new();
+        let mut aux = Vec::new();
+        for var in &refs {
+            let kind = self.kind(var);
+            aux.push(input(&mut inputs, &var.name, kind));
+        }
+        let selector = call_exprs.len() == 1
+            && matches!(call_exprs[0], Expr::Call(call) if is_selector(&call.name));
+        let mut calls = Vec::new();
+        let mut call_positions: Vec<Option<usize>> = Vec::new();
+        for expr in &call_exprs {
+            let Expr::Call(call) = expr else { continue };
+            if resolved.type_of(expr)? == Type::Unknown {
+                call_positions.push(None);
+                continue;
+            }
+            let planned = self.call(call, windows, selector, &mut inputs)?;
+            call_positions.push(planned.is_some().then_some(calls.len()));
+            calls.extend(planned);
+        }
+        let is_null = if call_exprs.is_empty() {
+            !refs.iter().any(|var| self.kind(var) != Type::Unknown)
+        } else {
+            calls.is_empty()
+        };
+
+        let slot = |expr: &Expr| -> Option<Option<usize>> {
+            if let Some(at) = call_exprs.iter().position(|call| *call == expr) {
+                return Some(call_positions[at]);
+            }
+            if let Expr::VarRef(var) = expr {
+                let at = refs.iter().position(|held| *held == var)?;
+                return Some((self.kind(var) != Type::Unknown).then_some(calls.len() + at));
+            }
+            None
+        };
+        let mut outputs = Vec::with_capacity(fields.len() + wanted_tags.len());
+        for field in &fields {
+            outputs.push(match slot(field.expr.unparenthesized()) {
+                Some(Some(at)) if at < calls.len() => Output::Call(at),
+                Some(Some(at)) => Output::Aux(at - calls.len()),
+                Some(None) => Output::Absent,
+                None => Output::Computed(Box::new(ColumnExpr::compile(&field.expr, Division::Float, &slot)?)),
+            });
+        }
+        for tag in wanted_tags {
+            outputs.push(match dimensions.iter().position(|dimension| dimension == tag) {
+                Some(at) => Output::Dimension(at),
+                None => Output::Absent,
+            });
+        }
+
+        let mut read = (compiled.start, compiled.end);
+        for call in &calls {
+            widen(&call.node, &mut read);
+        }
+        let mut sources = Vec::with_capacity(resolved.sources.len());
+        for source in &resolved.sources {
+            match source {
+                ResolvedSource::Measurement(at) => {
+                    if let Some(scan) = self.measurement(at, &inputs)? {
+                        sources.push(PlannedSource::Measurement(Box::new(scan)));
+                    }
+                }
+                ResolvedSource::Subquery(inner) => {
+                    if let Some(read) = self.subquery(inner, &inputs, &dimensions, read)? {
+                        sources.push(PlannedSource::Subquery(Box::new(read)));
+                    }
+                }
+            }
+        }
+        let partials = self.partials(&calls, &aux, &inputs, &sources, read, windows);
+        Ok(Plan {
+            inputs,
+            dimensions,
+            outer_dimensions,
+            sources,
+            calls,
+            aux,
+            outputs,
+            names,
+            windows,
+            fill: compiled.fill,
+            ascending: compiled.ascending,
+            limit: statement.limit,
+            offset: statement.offset,
+            slimit: statement.slimit,
+            soffset: statement.soffset,
+            read,
+            partials,
+            is_null,
+        })
+    }
+
+    fn kind(&self, var: &VarRef) -> Type {
+        let kind = type_in(&self.resolved.sources, var);
+        // `::field` never means a tag.
+        if kind == Type::Tag && var.data_type == Some(DataType::AnyField) { Type::Unknown } else { kind }
+    }
+
+    fn call(&self, call: &Call, windows: Windows, selector: bool, inputs: &mut Vec<Input>) -> Result<Option<CallPlan>> {
+        let integer = |at: usize| match call.args.get(at) {
+            Some(Expr::Integer(value)) => *value,
+            _ => 0,
+        };
+        let unit = |default: i64| match call.args.get(1) {
+            Some(Expr::Duration(unit)) => *unit,
+            _ => default,
+        };
+        let every = windows.interval.map(|interval| interval.every);
+        let Some(argument) = call.args.first() else { return Ok(None) };
+        let name = call.name.as_str();
+
+        let transform = match name {
+            "derivative" | "non_negative_derivative" => Some(Transform::Derivative {
+                unit: unit(every.unwrap_or(1_000_000_000)),
+                non_negative: name != "derivative",
+            }),
+            "difference" | "non_negative_difference" => {
+                Some(Transform::Difference { non_negative: name != "difference" })
+            }
+            "moving_average" => Some(Transform::MovingAverage { size: integer(1).max(1) as usize }),
+            "cumulative_sum" => Some(Transform::CumulativeSum),
+            "elapsed" => Some(Transform::Elapsed { unit: unit(1) }),
+            "integral" => Some(Transform::Integral { unit: unit(1_000_000_000) }),
+            _ => {
+                let hold = call.args.get(2).map(|_| integer(2)).filter(|hold| *hold >= 0);
+                let warmup = match call.args.get(3) {
+                    Some(Expr::String(text)) if text == "simple" => Some(Warmup::Simple),
+                    Some(Expr::String(text)) if text == "exponential" => Some(Warmup::Exponential),
+                    Some(Expr::String(_)) => Some(Warmup::None),
+                    _ => None,
+                };
+                Technical::by_name(name, integer(1).max(1) as usize, hold.map(|hold| hold as usize), warmup)
+                    .map(Transform::Technical)
+            }
+        };
+        if let Some(transform) = transform {
+            let mut wide = windows;
+            if let Some(every) = every
+                && !matches!(transform, Transform::CumulativeSum | Transform::Integral { .. })
+            {
+                // The first window's result needs the windows before it.
+                let before = match &transform {
+                    Transform::MovingAverage { size } => every.saturating_mul(*size as i64),
+                    Transform::Technical(_) => every.saturating_mul(integer(1).max(1)),
+                    _ => every,
+                };
+                if self.resolved.compiled.ascending {
+                    if wide.start > super::condition::MIN_TIME {
+                        wide.start = wide.start.saturating_sub(before).max(super::condition::MIN_TIME);
+                    }
+                } else if wide.end < super::condition::MAX_TIME {
+                    wide.end = wide.end.saturating_add(before).min(super::condition::MAX_TIME);
+                }
+            }
+            let Some((from, input)) = self.from(argument, wide, inputs)? else { return Ok(None) };
+            if !transform.accepts(input) {
+                return Err(unsupported(name, input));
+            }
+            let output = transform.output(input);
+            return Ok(Some(CallPlan { node: CallNode::Transform { transform, from, windows: wide }, output }));
+        }
+        if name.starts_with("holt_winters") {
+            let Some((from, input)) = self.from(argument, windows, inputs)? else { return Ok(None) };
+            if !matches!(input, FieldType::Float | FieldType::Integer | FieldType::Unsigned) {
+                return Err(unsupported(name, input));
+            }
+            let wanted = HoltWinters {
+                horizon: integer(1).clamp(0, 1 << 20) as usize,
+                season: integer(2).clamp(0, 1 << 20) as usize,
+                with_fit: name == "holt_winters_with_fit",
+                interval: every.unwrap_or(1),
+            };
+            return Ok(Some(CallPlan { node: CallNode::HoltWinters { wanted, from }, output: FieldType::Float }));
+        }
+
+        let function = match name {
+            "count" => Reduce::Count,
+            "sum" => Reduce::Sum,
+            "mean" => Reduce::Mean,
+            "spread" => Reduce::Spread,
+            "min" => Reduce::Min,
+            "max" => Reduce::Max,
+            "first" => Reduce::First,
+            "last" => Reduce::Last,
+            "median" => Reduce::Median,
+            "mode" => Reduce::Mode,
+            "stddev" => Reduce::Stddev,
+            "distinct" => Reduce::Distinct,
+            "percentile" => Reduce::Percentile(match call.args.get(1) {
+                Some(Expr::Number(percentile)) => *percentile,
+                _ => integer(1) as f64,
+            }),
+            "sample" => Reduce::Sample(integer(1).clamp(1, 1 << 24) as usize),
+            "top" => Reduce::Top(integer(call.args.len() - 1).clamp(1, 1 << 24) as usize),
+            "bottom" => Reduce::Bottom(integer(call.args.len() - 1).clamp(1, 1 << 24) as usize),
+            _ => return Err(QueryError::statement(format!("undefined function {name}()"))),
+        };
+        let Some((from, input)) = self.from(argument, windows, inputs)? else { return Ok(None) };
+        if !function.accepts(input) {
+            return Err(unsupported(name, input));
+        }
+        let own_times = matches!(function, Reduce::Sample(_) | Reduce::Top(_) | Reduce::Bottom(_));
+        let unfilled = own_times || matches!(function, Reduce::Distinct);
+        let mut per = Vec::new();
+        if matches!(function, Reduce::Top(_) | Reduce::Bottom(_)) && call.args.len() > 2 {
+            for argument in &call.args[1..call.args.len() - 1] {
+                if let Expr::VarRef(var) = argument {
+                    per.push(input_of(inputs, &var.name, self.kind(var)));
+                }
+            }
+        }
+        let at_window = !own_times && (matches!(function, Reduce::Distinct) || !selector || windows.interval.is_some());
+        let fill = match self.resolved.compiled.fill {
+            Fill::None => None,
+            _ if unfilled || windows.interval.is_none() => None,
+            Fill::Null if matches!(function, Reduce::Count) => Some(Fill::Integer(0)),
+            fill => Some(fill),
+        };
+        let output = function.output(input);
+        Ok(Some(CallPlan { node: CallNode::Reduce { function, from, windows, at_window, fill, per }, output }))
+    }
+
+    fn from(&self, argument: &Expr, windows: Windows, inputs: &mut Vec<Input>) -> Result<Option<(CallInput, FieldType)>> {
+        match argument {
+            Expr::VarRef(var) => {
+                let kind = self.kind(var);
+                let Some(field_type) = kind.field_type() else { return Ok(None) };
+                Ok(Some((CallInput::Column(input(inputs, &var.name, kind)), field_type)))
+            }
+            Expr::Call(call) => {
+                if type_of(argument, &|var| self.kind(var))? == Type::Unknown {
+                    return Ok(None);
+                }
+                let Some(inner) = self.call(call, windows, false, inputs)? else { return Ok(None) };
+                let output = inner.output;
+                Ok(Some((CallInput::Call(Box::new(inner)), output)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The scan of a measurement; `None` when none of the fields wanted is there.
+    fn measurement(&self, at: &MeasurementAt, inputs: &[Input]) -> Result<Option<MeasurementScan>> {
+        let mut columns = Vec::new();
+        let mut positions = Vec::with_capacity(inputs.len());
+        let mut has_field = false;
+        for input in inputs {
+            let there = type_at(&at.schema, &input.name);
+            let is_field = at.schema.fields.iter().any(|(name, _)| name == input.name.as_bytes());
+            let column = match (input.kind, there) {
+                (Type::Unknown, _) => None,
+                (Type::Tag, _) => Some(ScanColumn::Tag { name: input.name.clone().into_bytes() }),
+                (kind, _) if is_field => kind.field_type().map(|as_type| ScanColumn::Field {
+                    name: input.name.clone().into_bytes(),
+                    as_type,
+                    cast: true,
+                }),
+                // A tag here, a field elsewhere: no value.
+                _ => None,
+            };
+            has_field |= matches!(column, Some(ScanColumn::Field { .. }));
+            positions.push(column.map(|column| {
+                columns.push(column);
+                columns.len() - 1
+            }));
+        }
+        if !has_field {
+            return Ok(None);
+        }
+        let (series, rows) = match &self.resolved.compiled.condition {
+            None => (None, None),
+            Some(condition) => split_condition(condition, at)?,
+        };
+        if series == Some(TagFilter::Constant(false)) {
+            return Ok(None);
+        }
+        Ok(Some(MeasurementScan { at: at.clone(), series, rows, columns, positions }))
+    }
+
+    fn subquery(
+        &self,
+        inner: &Resolved,
+        inputs: &[Input],
+        dimensions: &[String],
+        read: (i64, i64),
+    ) -> Result<Option<SubqueryRead>> {
+        // The inner query groups by what is grouped by here, then by its own tags.
+        let mut inner_dimensions = dimensions.to_vec();
+        let mut own: Vec<String> =
+            inner.dimensions.iter().filter(|own| !dimensions.contains(own)).cloned().collect();
+        own.sort();
+        own.dedup();
+        inner_dimensions.extend(own);
+        let mut widened = inner.clone();
+        // A call here that looks before the range makes the inner query, if it inherited the range, do so too.
+        if widened.compiled.start == self.resolved.compiled.start {
+            widened.compiled.start = read.0;
+        }
+        if widened.compiled.end == self.resolved.compiled.end {
+            widened.compiled.end = read.1;
+        }
+        let fields = {
+            let mut statement = inner.compiled.statement.clone();
+            statement.fields.clone_from(&inner.fields);
+            output_fields(&statement)
+        };
+        let mut wanted_tags: Vec<String> = Vec::new();
+        let mut locate = |name: &str| -> Option<usize> {
+            if let Some(at) = fields.iter().position(|field| field_name(field) == name) {
+                return Some(at);
+            }
+            if inner.dimensions.iter().any(|dimension| dimension == name) {
+                let at = wanted_tags.iter().position(|tag| tag == name).unwrap_or_else(|| {
+                    wanted_tags.push(name.to_string());
+                    wanted_tags.len() - 1
+                });
+                return Some(fields.len() + at);
+            }
+            None
+        };
+        let positions: Vec<Option<usize>> = inputs
+            .iter()
+            .map(|input| if input.kind == Type::Unknown { None } else { locate(&input.name) })
+            .collect();
+        if positions.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let filter = match &self.resolved.compiled.condition {
+            None => None,
+            Some(condition) => {
+                let mut refs = Vec::new();
+                refs_in(condition, &mut refs);
+                let located: Vec<(VarRef, Option<usize>)> =
+                    refs.into_iter().map(|var| (var.clone(), locate(&var.name))).collect();
+                Some(ColumnExpr::compile(condition, Division::Integer, &|expr| match expr {
+                    Expr::VarRef(var) => located.iter().find(|(held, _)| held == var).map(|(_, at)| *at),
+                    _ => None,
+                })?)
+            }
+        };
+        let plan = Planner { resolved: &widened }.plan(inner_dimensions, dimensions.len(), &wanted_tags)?;
+        Ok(Some(SubqueryRead { plan, filter, positions }))
+    }
+
+    /// The partial calls, when the cores can do all the folding.
+    fn partials(
+        &self,
+        calls: &[CallPlan],
+        aux: &[usize],
+        inputs: &[Input],
+        sources: &[PlannedSource],
+        read: (i64, i64),
+        windows: Windows,
+    ) -> Option<Vec<PartialCall>> {
+        if calls.is_empty() || !aux.is_empty() || windows.zone.is_some() {
+            return None;
+        }
+        let mut names = Vec::new();
+        for source in sources {
+            let PlannedSource::Measurement(scan) = source else { return None };
+            // Every column must be read of every measurement, and no name may come twice.
+            if scan.positions.iter().any(Option::is_none) || names.contains(&&scan.at.schema.measurement) {
+                return None;
+            }
+            names.push(&scan.at.schema.measurement);
+        }
+        let mut partials = Vec::new();
+        for call in calls {
+            add_partials(&call.node, inputs, read, &mut partials)?;
+        }
+        Some(partials)
+    }
+}
+
+/// The kinds a function is made of, and whether the cores' rules are the language's for the type.
+pub fn partial_kinds(function: &Reduce, kind: Type) -> Option<&'static [PartialKind]> {
+    let number = kind.is_number();
+    Some(match function {
+        Reduce::Count => &[PartialKind::Count],
+        Reduce::Sum if number => &[PartialKind::Sum],
+        Reduce::Mean if number => &[PartialKind::Sum, PartialKind::Count],
+        Reduce::Spread if number => &[PartialKind::Min, PartialKind::Max],
+        Reduce::Min if number => &[PartialKind::Min],
+        Reduce::Max if number => &[PartialKind::Max],
+        Reduce::First if number => &[PartialKind::First],
+        Reduce::Last if number => &[PartialKind::Last],
+        _ => return None,
+    })
+}
+
+fn add_partials(
+    node: &CallNode,
+    inputs: &[Input],
+    read: (i64, i64),
+    partials: &mut Vec<PartialCall>,
+) -> Option<()> {
+    match node {
+        CallNode::Reduce { function, from: CallInput::Column(column), windows, .. } => {
+            if (windows.start, windows.end) != read || inputs[*column].kind == Type::Tag {
+                return None;
+            }
+            for kind in partial_kinds(function, inputs[*column].kind)? {
+                let call = PartialCall { column: *column, kind: *kind };
+                if !partials.contains(&call) {
+                    partials.push(call);
+                }
+            }
+            Some(())
+        }
+        CallNode::Transform { from: CallInput::Call(inner), .. }
+        | CallNode::HoltWinters { from: CallInput::Call(inner), .. } => {
+            add_partials(&inner.node, inputs, read, partials)
+        }
+        _ => None,
+    }
+}
+
+fn widen(node: &CallNode, read: &mut (i64, i64)) {
+    let (windows, from) = match node {
+        CallNode::Reduce { windows, from, .. } | CallNode::Transform { windows, from, .. } => (Some(windows), from),
+        CallNode::HoltWinters { from, .. } => (None, from),
+    };
+    if let Some(windows) = windows {
+        read.0 = read.0.min(windows.start);
+        read.1 = read.1.max(windows.end);
+    }
+    if let CallInput::Call(inner) = from {
+        widen(&inner.node, read);
+    }
+}
+
+fn unsupported(name: &str, input: FieldType) -> QueryError {
+    let of = match input {
+        FieldType::Float => "float",
+        FieldType::Integer => "integer",
+        FieldType::Unsigned => "unsigned",
+        FieldType::Boolean => "boolean",
+        FieldType::String => "string",
+    };
+    QueryError::statement(format!("unsupported {name} iterator type: *query.{of}InterruptIterator"))
+}
+
+fn input(inputs: &mut Vec<Input>, name: &str, kind: Type) -> usize {
+    input_of(inputs, name, kind)
+}
+
+fn input_of(inputs: &mut Vec<Input>, name: &str, kind: Type) -> usize {
+    let wanted = Input { name: name.to_string(), kind };
+    inputs.iter().position(|held| *held == wanted).unwrap_or_else(|| {
+        inputs.push(wanted);
+        inputs.len() - 1
+    })
+}
+
+/// A condition as a choice of series and a choice of rows.
+pub fn split_condition(condition: &Expr, at: &MeasurementAt) -> Result<(Option<TagFilter>, Option<ScanExpr>)> {
+    let mut conjuncts = Vec::new();
+    gather(condition, &mut conjuncts);
+    let mut series = Vec::new();
+    let mut rows: Option<ScanExpr> = None;
+    for conjunct in conjuncts {
+        if let Some(filter) = tag_filter(conjunct, at) {
+            series.push(filter);
+            continue;
+        }
+        let expr = row_expr(conjunct, at)?;
+        rows = Some(match rows {
+            None => expr,
+            Some(before) => ScanExpr::Binary {
+                op: tidemark_engine::scan::request::BinaryOp::And,
+                left: Box::new(before),
+                right: Box::new(expr),
+            },
+        });
+    }
+    let series = match series.len() {
+        0 => None,
+        1 => series.pop(),
+        _ => Some(TagFilter::And(series)),
+    };
+    Ok((series, rows))
+}
+
+fn gather<'a>(condition: &'a Expr, out: &mut Vec<&'a Expr>) {
+    match condition.unparenthesized() {
+        Expr::Binary(binary) if binary.op == BinaryOp::And => {
+            gather(&binary.left, out);
+            gather(&binary.right, out);
+        }
+        other => out.push(other),
+    }
+}
+
+/// Whether a name means a tag here: one that is no field.
+fn is_tag(var: &VarRef, at: &MeasurementAt) -> bool {
+    match var.data_type {
+        Some(DataType::Tag) => true,
+        None => !at.schema.fields.iter().any(|(name, _)| name == var.name.as_bytes()),
+        Some(_) => false,
+    }
+}
+
+fn row_expr(condition: &Expr, at: &MeasurementAt) -> Result<ScanExpr> {
+    scan_expr(condition, &|expr| match expr {
+        Expr::VarRef(var) if var.is_time() => Some(ScanExpr::Time),
+        Expr::VarRef(var) if is_tag(var, at) => Some(ScanExpr::Tag(var.name.clone().into_bytes())),
+        Expr::VarRef(var) => Some(ScanExpr::Field(var.name.clone().into_bytes())),
+        _ => None,
+    })
+}
+
+/// A condition on tags alone, if it is one.
+pub fn tag_filter(condition: &Expr, at: &MeasurementAt) -> Option<TagFilter> {
+    match condition.unparenthesized() {
+        Expr::Boolean(constant) => Some(TagFilter::Constant(*constant)),
+        Expr::Binary(binary) => match binary.op {
+            BinaryOp::And => {
+                Some(TagFilter::And(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
+            }
+            BinaryOp::Or => Some(TagFilter::Or(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?])),
+            op => {
+                let (var, value) = match (binary.left.unparenthesized(), binary.right.unparenthesized()) {
+                    (Expr::VarRef(var), value) | (value, Expr::VarRef(var)) => (var, value),
+                    _ => return None,
+                };
+                if !is_tag(var, at) || var.is_time() {
+                    return None;
+                }
+                let name = var.name.clone().into_bytes();
+                match (op, value) {
+                    (BinaryOp::Equal, Expr::String(value)) => {
+                        Some(TagFilter::Equal { name, value: value.clone().into_bytes() })
+                    }
+                    (BinaryOp::NotEqual, Expr::String(value)) => {
+                        Some(TagFilter::NotEqual { name, value: value.clone().into_bytes() })
+                    }
+                    (BinaryOp::Matches, Expr::Regex(regex)) => {
+                        Some(TagFilter::Matches { name, pattern: regex.pattern.clone() })
+                    }
+                    (BinaryOp::NotMatches, Expr::Regex(regex)) => {
+                        Some(TagFilter::NotMatches { name, pattern: regex.pattern.clone() })
+                    }
+                    _ => None,
+                }
+            }
+        },
+        _ => None,
+    }
+}

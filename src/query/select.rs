@@ -1,0 +1,98 @@
+//! SELECT from statement to pieces of the answer.
+
+use crate::influxql::ast::SelectStatement;
+
+use super::compile::compile;
+use super::control::Control;
+use super::error::{QueryError, Result};
+use super::exec::SelectStream;
+use super::plan::{Plan, plan};
+use super::result::{Cells, ResultSink, Series};
+use super::rewrite::{Defaults, Limits, resolve};
+use super::rows::RowBatch;
+use super::source::DataSource;
+
+/// What a statement runs with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub defaults: Defaults,
+    /// ns since 1970; the same for all of a statement.
+    pub now: i64,
+    pub control: Control,
+}
+
+/// Checks, resolves and plans; the name of the time column comes along.
+pub async fn prepare<D: DataSource>(
+    source: &D,
+    statement: &SelectStatement,
+    context: &Context,
+) -> Result<(Plan, String)> {
+    let compiled = compile(statement, context.now)?;
+    let time_name = compiled.time_name.clone();
+    let limits = context.control.limits();
+    let (start, end, is_raw, interval) = (compiled.start, compiled.end, compiled.is_raw, compiled.interval);
+    let resolved = resolve(source, &context.defaults, &limits, compiled).await?;
+    let plan = plan(&resolved)?;
+    if let Some(interval) = interval
+        && !is_raw
+        && start > super::condition::MIN_TIME
+    {
+        check_buckets(&plan, start, end, interval.every, &limits)?;
+    }
+    Ok((plan, time_name))
+}
+
+fn check_buckets(plan: &Plan, start: i64, end: i64, every: i64, limits: &Limits) -> Result<()> {
+    if limits.buckets_max == 0 {
+        return Ok(());
+    }
+    let first = plan.windows.start_of(start) as i128;
+    let last = plan.windows.start_of(end.saturating_sub(1)) as i128;
+    let buckets = (last - first + every as i128) / every as i128;
+    if buckets > limits.buckets_max as i128 {
+        return Err(QueryError::BucketsMax {
+            wanted: u64::try_from(buckets).unwrap_or(u64::MAX),
+            max: limits.buckets_max,
+        });
+    }
+    Ok(())
+}
+
+/// Runs a SELECT without INTO.
+pub async fn select<D: DataSource, S: ResultSink>(
+    source: &D,
+    statement: &SelectStatement,
+    context: &Context,
+    sink: &mut S,
+) -> Result<()> {
+    let (plan, time_name) = prepare(source, statement, context).await?;
+    let mut stream = SelectStream::new(&plan, source, context.control.clone(), context.now as u64);
+    let columns = header(&plan, &time_name);
+    while let Some(batch) = stream.next().await? {
+        sink.series(piece(&plan, &columns, batch)).await?;
+    }
+    Ok(())
+}
+
+fn header(plan: &Plan, time_name: &str) -> Vec<Vec<u8>> {
+    let mut columns = vec![time_name.as_bytes().to_vec()];
+    columns.extend(plan.names.iter().map(|name| name.clone().into_bytes()));
+    columns
+}
+
+fn piece(plan: &Plan, columns: &[Vec<u8>], batch: RowBatch) -> Series {
+    let mut values = Vec::with_capacity(columns.len());
+    values.push(Cells::Times(batch.times));
+    values.extend(batch.columns.into_iter().map(Cells::Typed));
+    Series {
+        name: batch.series.name.clone(),
+        tags: plan
+            .dimensions
+            .iter()
+            .zip(&batch.series.tags)
+            .map(|(name, value)| (name.clone().into_bytes(), value.clone()))
+            .collect(),
+        columns: columns.to_vec(),
+        values,
+    }
+}
