@@ -34,8 +34,13 @@ enum Stage<'a> {
         aux_types: Vec<FieldType>,
         seed: u64,
     },
-    Transform { column: Option<usize>, transformer: Transformer },
-    HoltWinters { wanted: HoltWinters },
+    Transform {
+        column: Option<usize>,
+        transformer: Transformer,
+    },
+    HoltWinters {
+        wanted: HoltWinters,
+    },
     Nested(Box<CallState<'a>>, Box<Stage<'a>>),
     /// Computed by the cores.
     Given(Points),
@@ -112,8 +117,13 @@ impl<'a> CallState<'a> {
         match &mut self.stage {
             Stage::Nested(inner, _) => inner.give(calls, windows, partials),
             stage => {
-                if let CallNode::Reduce { function, from: CallInput::Column(column), windows: range, at_window, .. } =
-                    &self.plan.node
+                if let CallNode::Reduce {
+                    function,
+                    from: CallInput::Column(column),
+                    windows: range,
+                    at_window,
+                    ..
+                } = &self.plan.node
                 {
                     *stage = Stage::Given(from_partials(
                         function,
@@ -165,9 +175,11 @@ fn node_windows(node: &CallNode) -> Option<&Windows> {
 
 fn within(times: &[i64], windows: &Windows, ascending: bool) -> Range<usize> {
     if ascending {
-        times.partition_point(|time| *time < windows.start)..times.partition_point(|time| *time <= windows.end)
+        times.partition_point(|time| *time < windows.start)
+            ..times.partition_point(|time| *time <= windows.end)
     } else {
-        times.partition_point(|time| *time > windows.end)..times.partition_point(|time| *time >= windows.start)
+        times.partition_point(|time| *time > windows.end)
+            ..times.partition_point(|time| *time >= windows.start)
     }
 }
 
@@ -218,7 +230,8 @@ fn push_stage(
                 if !values.is_present(0) {
                     continue;
                 }
-                let carried: Vec<Column> = carried.iter().map(|column| rows::slice(column, row..row + 1)).collect();
+                let carried: Vec<Column> =
+                    carried.iter().map(|column| rows::slice(column, row..row + 1)).collect();
                 reducer.push(&times[row..row + 1], &values, &carried.iter().collect::<Vec<_>>());
             }
         }
@@ -337,7 +350,9 @@ fn from_partials(
     let mut out = Points::empty(output, &[]);
     match function {
         Reduce::Mean => {
-            let (Some(sums), Some(counts)) = (find(PartialKind::Sum), find(PartialKind::Count)) else { return out };
+            let (Some(sums), Some(counts)) = (find(PartialKind::Sum), find(PartialKind::Count)) else {
+                return out;
+            };
             for (row, start) in windows.iter().enumerate() {
                 if let (Some(sum), Some(count)) = (float_at(&sums.values, row), float_at(&counts.values, row))
                     && count > 0.0
@@ -347,7 +362,9 @@ fn from_partials(
             }
         }
         Reduce::Spread => {
-            let (Some(least), Some(most)) = (find(PartialKind::Min), find(PartialKind::Max)) else { return out };
+            let (Some(least), Some(most)) = (find(PartialKind::Min), find(PartialKind::Max)) else {
+                return out;
+            };
             for (row, start) in windows.iter().enumerate() {
                 if let (Some(min), Some(max)) = (least.values.get(row), most.values.get(row)) {
                     out.push(at(*start), spread(&min, &max));
@@ -384,7 +401,8 @@ fn from_partials(
 /// Points of several calls side by side: one row per time any of them has.
 pub fn join(calls: Vec<Points>, ascending: bool, fill_with: Fill) -> (Vec<i64>, Vec<Column>) {
     let mut calls = calls;
-    let same = calls.split_first().is_none_or(|(first, rest)| rest.iter().all(|other| other.times == first.times));
+    let same =
+        calls.split_first().is_none_or(|(first, rest)| rest.iter().all(|other| other.times == first.times));
     let repeats = calls.first().is_some_and(|first| first.times.windows(2).any(|pair| pair[0] == pair[1]));
     if calls.len() == 1 || (same && !repeats) {
         let times = calls.first_mut().map(|first| std::mem::take(&mut first.times)).unwrap_or_default();
@@ -401,7 +419,9 @@ pub fn join(calls: Vec<Points>, ascending: bool, fill_with: Fill) -> (Vec<i64>, 
         let mut next: Option<i64> = None;
         for (call, at) in calls.iter().zip(&at) {
             if let Some(time) = call.times.get(*at) {
-                next = Some(next.map_or(*time, |next| if ascending { next.min(*time) } else { next.max(*time) }));
+                next = Some(
+                    next.map_or(*time, |next| if ascending { next.min(*time) } else { next.max(*time) }),
+                );
             }
         }
         let Some(time) = next else { break };

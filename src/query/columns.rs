@@ -6,7 +6,7 @@ use crate::influxql::ast::{Expr, Field, SelectStatement};
 
 /// An expression as error texts show it.
 pub fn text(expr: &Expr) -> String {
-    format!("{expr:?}")
+    expr.to_string()
 }
 
 /// The name of a field: its alias, its function, its reference, or the names in its expression joined by `_`.

@@ -5,9 +5,7 @@
 
 use chrono_tz::Tz;
 
-use crate::influxql::ast::{
-    BinaryOp, Call, Expr, Field, Fill, Measurement, SelectStatement, Source,
-};
+use crate::influxql::ast::{BinaryOp, Call, Expr, Field, Fill, Measurement, SelectStatement, Source};
 
 use super::columns::text;
 use super::condition::{self, Clock, MAX_TIME, MIN_TIME, go_type, reduce};
@@ -337,7 +335,10 @@ impl Compiler {
             "derivative" | "non_negative_derivative" | "elapsed" => {
                 between(name, args, 1, 2)?;
                 if let Some(unit) = args.get(1) {
-                    positive_duration(unit, &format!("second argument to {name} must be a duration, got {}", go_type(unit)))?;
+                    positive_duration(
+                        unit,
+                        &format!("second argument to {name} must be a duration, got {}", go_type(unit)),
+                    )?;
                 }
                 self.transformed(name, args, wildcard)
             }
@@ -414,14 +415,17 @@ impl Compiler {
                 }
                 self.nested(&args[0], wildcard)
             }
-            "max" | "min" | "first" | "last" | "count" | "sum" | "mean" | "median" | "mode" | "stddev" | "spread" => {
+            "max" | "min" | "first" | "last" | "count" | "sum" | "mean" | "median" | "mode" | "stddev"
+            | "spread" => {
                 if !matches!(name, "max" | "min" | "first" | "last") {
                     self.only_selectors = false;
                 }
                 exactly(name, args, 1)?;
                 if name == "count" {
                     match &args[0] {
-                        Expr::Call(inner) if inner.name == "distinct" => return self.distinct(&inner.args, true),
+                        Expr::Call(inner) if inner.name == "distinct" => {
+                            return self.distinct(&inner.args, true);
+                        }
                         Expr::Distinct(inner) => return self.distinct(&[Expr::var(inner.clone())], true),
                         _ => {}
                     }
@@ -469,7 +473,10 @@ impl Compiler {
             return fail(format!("selector function {other}() cannot be combined with other functions"));
         }
         if args.len() < 2 {
-            return fail(format!("invalid number of arguments for {name}, expected at least 2, got {}", args.len()));
+            return fail(format!(
+                "invalid number of arguments for {name}, expected at least 2, got {}",
+                args.len()
+            ));
         }
         let last = &args[args.len() - 1];
         match last {
@@ -483,14 +490,22 @@ impl Compiler {
                 ));
             }
             Expr::Integer(_) => {}
-            other => return fail(format!("expected integer as last argument in {name}(), found {}", text(other))),
+            other => {
+                return fail(format!("expected integer as last argument in {name}(), found {}", text(other)));
+            }
         }
         if !matches!(args[0], Expr::VarRef(_)) {
-            return fail(format!("expected first argument to be a field in {name}(), found {}", text(&args[0])));
+            return fail(format!(
+                "expected first argument to be a field in {name}(), found {}",
+                text(&args[0])
+            ));
         }
         for argument in &args[1..args.len() - 1] {
             if !matches!(argument, Expr::VarRef(_)) {
-                return fail(format!("only fields or tags are allowed in {name}(), found {}", text(argument)));
+                return fail(format!(
+                    "only fields or tags are allowed in {name}(), found {}",
+                    text(argument)
+                ));
             }
             if !self.has_target {
                 self.fields += 1;

@@ -8,8 +8,8 @@ use regex::Regex as TextRegex;
 
 use crate::influxql::ast::{BinaryOp, Call, Expr};
 
-use super::error::{QueryError, Result};
 use super::columns::text;
+use super::error::{QueryError, Result};
 use super::types::{is_math_function, math_argument_count};
 
 /// The least and greatest time of a query, both inclusive.
@@ -111,7 +111,10 @@ fn time_range(op: BinaryOp, value: &Expr, clock: Clock) -> Result<Bounds> {
         BinaryOp::LessEqual => Bounds { min: None, max: Some(time) },
         BinaryOp::Equal => Bounds { min: Some(time), max: Some(time) },
         other => {
-            return Err(QueryError::statement(format!("invalid time comparison operator: {}", other.symbol())));
+            return Err(QueryError::statement(format!(
+                "invalid time comparison operator: {}",
+                other.symbol()
+            )));
         }
     })
 }
@@ -146,7 +149,10 @@ pub fn validate(condition: &Expr) -> Result<()> {
         Expr::Paren(inner) => validate(inner),
         Expr::Call(Call { name, args }) => {
             if !is_math_function(name) {
-                return Err(QueryError::statement(format!("invalid function call in condition: {}", text(condition))));
+                return Err(QueryError::statement(format!(
+                    "invalid function call in condition: {}",
+                    text(condition)
+                )));
             }
             let expected = math_argument_count(name);
             if args.len() != expected {
@@ -180,7 +186,9 @@ pub fn time_literal(text: &str, zone: Option<Tz>) -> Result<i64> {
     let invalid = || QueryError::statement("invalid timestamp string");
     let local = if text.len() == 10 {
         NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|date| date.and_hms_opt(0, 0, 0))
-    } else if TextRegex::new(r"^\d{4}-\d{2}-\d{2} \d{1,2}:\d{2}:\d{2}(\.\d+)?$").is_ok_and(|re| re.is_match(text)) {
+    } else if TextRegex::new(r"^\d{4}-\d{2}-\d{2} \d{1,2}:\d{2}:\d{2}(\.\d+)?$")
+        .is_ok_and(|re| re.is_match(text))
+    {
         NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()
     } else {
         let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|_| invalid())?;
@@ -259,7 +267,9 @@ pub fn reduce(expr: &Expr, clock: Option<Clock>) -> Result<Expr> {
 
 /// The value of an operation on two literals, where it has one.
 fn fold(op: BinaryOp, left: &Expr, right: &Expr, zone: Option<Tz>) -> Result<Option<Expr>> {
-    use BinaryOp::{Add, And, Divide, Equal, Greater, GreaterEqual, Less, LessEqual, Multiply, NotEqual, Or, Subtract};
+    use BinaryOp::{
+        Add, And, Divide, Equal, Greater, GreaterEqual, Less, LessEqual, Multiply, NotEqual, Or, Subtract,
+    };
     let compare = |ordering: std::cmp::Ordering| -> Option<Expr> {
         Some(Expr::Boolean(match op {
             Equal => ordering.is_eq(),
@@ -322,7 +332,9 @@ fn fold(op: BinaryOp, left: &Expr, right: &Expr, zone: Option<Tz>) -> Result<Opt
             Multiply => Some(Expr::Duration(a.wrapping_mul(*b))),
             _ => None,
         },
-        (Expr::Number(a), Expr::Duration(b)) if op == Multiply => Some(Expr::Duration((a * *b as f64) as i64)),
+        (Expr::Number(a), Expr::Duration(b)) if op == Multiply => {
+            Some(Expr::Duration((a * *b as f64) as i64))
+        }
         (Expr::String(a), Expr::String(b)) => match op {
             Add => Some(Expr::String(format!("{a}{b}"))),
             Equal | NotEqual if is_time_literal(a) && is_time_literal(b) => {
@@ -331,10 +343,14 @@ fn fold(op: BinaryOp, left: &Expr, right: &Expr, zone: Option<Tz>) -> Result<Opt
             Equal | NotEqual => compare(a.cmp(b)),
             _ => None,
         },
-        (Expr::String(a), other @ (Expr::Duration(_) | Expr::Time(_) | Expr::Integer(_))) if is_time_literal(a) => {
+        (Expr::String(a), other @ (Expr::Duration(_) | Expr::Time(_) | Expr::Integer(_)))
+            if is_time_literal(a) =>
+        {
             fold(op, &time_literal_expr(a, zone)?, other, zone)?
         }
-        (other @ (Expr::Duration(_) | Expr::Time(_) | Expr::Integer(_)), Expr::String(b)) if is_time_literal(b) => {
+        (other @ (Expr::Duration(_) | Expr::Time(_) | Expr::Integer(_)), Expr::String(b))
+            if is_time_literal(b) =>
+        {
             fold(op, other, &time_literal_expr(b, zone)?, zone)?
         }
         (

@@ -34,7 +34,9 @@ impl ColumnExpr {
         let columns = program
             .fields()
             .iter()
-            .map(|name| std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).unwrap_or(usize::MAX))
+            .map(|name| {
+                std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).unwrap_or(usize::MAX)
+            })
             .collect();
         Ok(Self { program: program.for_series(&|_| None), columns })
     }
@@ -57,12 +59,14 @@ pub fn scan_expr(expr: &Expr, leaf: &dyn Fn(&Expr) -> Option<ScanExpr>) -> Resul
     if let Some(found) = leaf(expr) {
         return Ok(found);
     }
-    let unsupported = || QueryError::statement(format!("unsupported expression: {}", super::columns::text(expr)));
+    let unsupported =
+        || QueryError::statement(format!("unsupported expression: {}", super::columns::text(expr)));
     Ok(match expr {
         Expr::Paren(inner) => scan_expr(inner, leaf)?,
         Expr::Binary(binary) => {
             let left = scan_expr(&binary.left, leaf)?;
-            if let (BinaryOp::Matches | BinaryOp::NotMatches, Expr::Regex(regex)) = (binary.op, &binary.right) {
+            if let (BinaryOp::Matches | BinaryOp::NotMatches, Expr::Regex(regex)) = (binary.op, &binary.right)
+            {
                 return Ok(ScanExpr::Matches {
                     left: Box::new(left),
                     pattern: regex.pattern.clone(),

@@ -200,14 +200,14 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 && other.series() == &batch.series
             {
                 let time = first_time(other);
-                limit = Some(limit.map_or(time, |limit| if ascending { limit.min(time) } else { limit.max(time) }));
+                limit = Some(
+                    limit.map_or(time, |limit| if ascending { limit.min(time) } else { limit.max(time) }),
+                );
             }
         }
         if let Some(limit) = limit {
             let mut end = 1;
-            while end < batch.times.len()
-                && directed(batch.times[end].cmp(&limit)).is_le()
-            {
+            while end < batch.times.len() && directed(batch.times[end].cmp(&limit)).is_le() {
                 end += 1;
             }
             if end < batch.times.len() {
@@ -413,7 +413,9 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             merged.times.extend_from_slice(&batch.times);
             for (to, from) in merged.columns.iter_mut().zip(&batch.columns) {
                 // A column without a type so far takes that of the first one that has values.
-                if to.field_type() != from.field_type() && to.present.as_ref().is_some_and(|bits| bits.count() == 0) {
+                if to.field_type() != from.field_type()
+                    && to.present.as_ref().is_some_and(|bits| bits.count() == 0)
+                {
                     *to = Column::absent(from.field_type(), to.len());
                 }
                 rows::append(to, from, all.clone());
@@ -492,7 +494,11 @@ async fn open<D: DataSource>(
                 .collect(),
         },
         None => ScanOutput::Rows {
-            limit: if plan.calls.is_empty() && plan.limit > 0 { plan.limit.saturating_add(plan.offset) } else { 0 },
+            limit: if plan.calls.is_empty() && plan.limit > 0 {
+                plan.limit.saturating_add(plan.offset)
+            } else {
+                0
+            },
         },
     };
     let request = ScanRequest {
@@ -636,7 +642,11 @@ fn project(plan: &Plan, series: &SeriesId, times: &[i64], columns: Vec<Column>) 
     for at in 0..plan.outputs.len() {
         let Some(from) = position(&plan.outputs[at]) else { continue };
         let again = plan.outputs[at + 1..].iter().any(|later| position(later) == Some(from));
-        let column = if again { columns.get(from).cloned().flatten() } else { columns.get_mut(from).and_then(Option::take) };
+        let column = if again {
+            columns.get(from).cloned().flatten()
+        } else {
+            columns.get_mut(from).and_then(Option::take)
+        };
         outputs[at] = Some(column.unwrap_or_else(|| rows::absent(None, times.len())));
     }
     outputs.into_iter().flatten().collect()

@@ -26,7 +26,13 @@ pub fn fill_value(fill: Fill, field_type: FieldType) -> Option<Value> {
 }
 
 /// Fills one series' points. `buckets_max`: most windows; 0 is no limit.
-pub fn fill(points: Points, fill: Fill, windows: &Windows, ascending: bool, buckets_max: u64) -> Result<Points> {
+pub fn fill(
+    points: Points,
+    fill: Fill,
+    windows: &Windows,
+    ascending: bool,
+    buckets_max: u64,
+) -> Result<Points> {
     let (Some(interval), Some(&first)) = (windows.interval, points.times.first()) else { return Ok(points) };
     let every = interval.every;
     let (from, to) = if ascending { (windows.start, windows.end) } else { (windows.end, windows.start) };
@@ -38,7 +44,10 @@ pub fn fill(points: Points, fill: Fill, windows: &Windows, ascending: bool, buck
     if !unbounded_end && windows.zone.is_none() {
         let count = (end as i128 - expected as i128).unsigned_abs() / every as u128 + 1;
         if buckets_max > 0 && count > u128::from(buckets_max) {
-            return Err(QueryError::BucketsMax { wanted: u64::try_from(count).unwrap_or(u64::MAX), max: buckets_max });
+            return Err(QueryError::BucketsMax {
+                wanted: u64::try_from(count).unwrap_or(u64::MAX),
+                max: buckets_max,
+            });
         }
         if count == points.times.len() as u128 && first == expected && points.times.last() == Some(&end) {
             return Ok(points);
@@ -77,11 +86,9 @@ pub fn fill(points: Points, fill: Fill, windows: &Windows, ascending: bool, buck
                 Fill::Integer(_) | Fill::Number(_) => fill_value(fill, field_type),
                 Fill::Previous => previous.as_ref().and_then(|(_, value)| value.clone()),
                 Fill::Linear => match (&previous, next) {
-                    (Some((before, Some(left))), Some(after)) => {
-                        points.values.get(row).and_then(|right| {
-                            between(expected / every, (before / every, left), (after / every, &right))
-                        })
-                    }
+                    (Some((before, Some(left))), Some(after)) => points.values.get(row).and_then(|right| {
+                        between(expected / every, (before / every, left), (after / every, &right))
+                    }),
                     _ => None,
                 },
             };
@@ -110,8 +117,12 @@ fn between(at: i64, (before, left): (i64, &Value), (after, right): (i64, &Value)
     };
     Some(match (left, right) {
         (Value::Float(left), Value::Float(right)) => Value::Float(line(*left, *right)),
-        (Value::Integer(left), Value::Integer(right)) => Value::Integer(line(*left as f64, *right as f64) as i64),
-        (Value::Unsigned(left), Value::Unsigned(right)) => Value::Unsigned(line(*left as f64, *right as f64) as u64),
+        (Value::Integer(left), Value::Integer(right)) => {
+            Value::Integer(line(*left as f64, *right as f64) as i64)
+        }
+        (Value::Unsigned(left), Value::Unsigned(right)) => {
+            Value::Unsigned(line(*left as f64, *right as f64) as u64)
+        }
         _ => return None,
     })
 }

@@ -194,8 +194,10 @@ fn current_time<S>(head: &Head<S>) -> i64 {
 
 /// Whether `a`'s current row comes before `b`'s: by time, then by series key.
 fn precedes<S>(a: &Head<S>, b: &Head<S>, descending: bool) -> bool {
-    let (Some(ScanChunk::Rows { times, series, series_keys, .. }), Some(ScanChunk::Rows { times: b_times, series: b_series, series_keys: b_keys, .. })) =
-        (&a.chunk, &b.chunk)
+    let (
+        Some(ScanChunk::Rows { times, series, series_keys, .. }),
+        Some(ScanChunk::Rows { times: b_times, series: b_series, series_keys: b_keys, .. }),
+    ) = (&a.chunk, &b.chunk)
     else {
         return false;
     };

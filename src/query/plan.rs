@@ -3,9 +3,7 @@
 
 use tidemark_engine::model::FieldType;
 use tidemark_engine::scan::filter::Division;
-use tidemark_engine::scan::request::{
-    Expr as ScanExpr, PartialCall, PartialKind, ScanColumn, TagFilter,
-};
+use tidemark_engine::scan::request::{Expr as ScanExpr, PartialCall, PartialKind, ScanColumn, TagFilter};
 
 use crate::influxql::ast::{BinaryOp, Call, DataType, Expr, Fill, VarRef};
 
@@ -106,8 +104,15 @@ pub enum CallNode {
         /// `top` and `bottom` with tags: best point per combination of these inputs first.
         per: Vec<usize>,
     },
-    Transform { transform: Transform, from: CallInput, windows: Windows },
-    HoltWinters { wanted: HoltWinters, from: CallInput },
+    Transform {
+        transform: Transform,
+        from: CallInput,
+        windows: Windows,
+    },
+    HoltWinters {
+        wanted: HoltWinters,
+        from: CallInput,
+    },
 }
 
 #[derive(Debug)]
@@ -178,8 +183,8 @@ impl Planner<'_> {
             let kind = self.kind(var);
             aux.push(input(&mut inputs, &var.name, kind));
         }
-        let selector = call_exprs.len() == 1
-            && matches!(call_exprs[0], Expr::Call(call) if is_selector(&call.name));
+        let selector =
+            call_exprs.len() == 1 && matches!(call_exprs[0], Expr::Call(call) if is_selector(&call.name));
         let mut calls = Vec::new();
         let mut call_positions: Vec<Option<usize>> = Vec::new();
         for expr in &call_exprs {
@@ -272,7 +277,13 @@ impl Planner<'_> {
         if kind == Type::Tag && var.data_type == Some(DataType::AnyField) { Type::Unknown } else { kind }
     }
 
-    fn call(&self, call: &Call, windows: Windows, selector: bool, inputs: &mut Vec<Input>) -> Result<Option<CallPlan>> {
+    fn call(
+        &self,
+        call: &Call,
+        windows: Windows,
+        selector: bool,
+        inputs: &mut Vec<Input>,
+    ) -> Result<Option<CallPlan>> {
         let integer = |at: usize| match call.args.get(at) {
             Some(Expr::Integer(value)) => *value,
             _ => 0,
@@ -333,7 +344,10 @@ impl Planner<'_> {
                 return Err(unsupported(name, input));
             }
             let output = transform.output(input);
-            return Ok(Some(CallPlan { node: CallNode::Transform { transform, from, windows: wide }, output }));
+            return Ok(Some(CallPlan {
+                node: CallNode::Transform { transform, from, windows: wide },
+                output,
+            }));
         }
         if name.starts_with("holt_winters") {
             let Some((from, input)) = self.from(argument, windows, inputs)? else { return Ok(None) };
@@ -346,7 +360,10 @@ impl Planner<'_> {
                 with_fit: name == "holt_winters_with_fit",
                 interval: every.unwrap_or(1),
             };
-            return Ok(Some(CallPlan { node: CallNode::HoltWinters { wanted, from }, output: FieldType::Float }));
+            return Ok(Some(CallPlan {
+                node: CallNode::HoltWinters { wanted, from },
+                output: FieldType::Float,
+            }));
         }
 
         let function = match name {
@@ -385,7 +402,8 @@ impl Planner<'_> {
                 }
             }
         }
-        let at_window = !own_times && (matches!(function, Reduce::Distinct) || !selector || windows.interval.is_some());
+        let at_window =
+            !own_times && (matches!(function, Reduce::Distinct) || !selector || windows.interval.is_some());
         let fill = match self.resolved.compiled.fill {
             Fill::None => None,
             _ if unfilled || windows.interval.is_none() => None,
@@ -393,10 +411,18 @@ impl Planner<'_> {
             fill => Some(fill),
         };
         let output = function.output(input);
-        Ok(Some(CallPlan { node: CallNode::Reduce { function, from, windows, at_window, fill, per }, output }))
+        Ok(Some(CallPlan {
+            node: CallNode::Reduce { function, from, windows, at_window, fill, per },
+            output,
+        }))
     }
 
-    fn from(&self, argument: &Expr, windows: Windows, inputs: &mut Vec<Input>) -> Result<Option<(CallInput, FieldType)>> {
+    fn from(
+        &self,
+        argument: &Expr,
+        windows: Windows,
+        inputs: &mut Vec<Input>,
+    ) -> Result<Option<(CallInput, FieldType)>> {
         match argument {
             Expr::VarRef(var) => {
                 let kind = self.kind(var);
@@ -593,7 +619,9 @@ fn add_partials(
 
 fn widen(node: &CallNode, read: &mut (i64, i64)) {
     let (windows, from) = match node {
-        CallNode::Reduce { windows, from, .. } | CallNode::Transform { windows, from, .. } => (Some(windows), from),
+        CallNode::Reduce { windows, from, .. } | CallNode::Transform { windows, from, .. } => {
+            (Some(windows), from)
+        }
         CallNode::HoltWinters { from, .. } => (None, from),
     };
     if let Some(windows) = windows {
@@ -629,7 +657,10 @@ fn input_of(inputs: &mut Vec<Input>, name: &str, kind: Type) -> usize {
 }
 
 /// A condition as a choice of series and a choice of rows.
-pub fn split_condition(condition: &Expr, at: &MeasurementAt) -> Result<(Option<TagFilter>, Option<ScanExpr>)> {
+pub fn split_condition(
+    condition: &Expr,
+    at: &MeasurementAt,
+) -> Result<(Option<TagFilter>, Option<ScanExpr>)> {
     let mut conjuncts = Vec::new();
     gather(condition, &mut conjuncts);
     let mut series = Vec::new();
@@ -693,7 +724,9 @@ pub fn tag_filter(condition: &Expr, at: &MeasurementAt) -> Option<TagFilter> {
             BinaryOp::And => {
                 Some(TagFilter::And(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
             }
-            BinaryOp::Or => Some(TagFilter::Or(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?])),
+            BinaryOp::Or => {
+                Some(TagFilter::Or(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
+            }
             op => {
                 let (var, value) = match (binary.left.unparenthesized(), binary.right.unparenthesized()) {
                     (Expr::VarRef(var), value) | (value, Expr::VarRef(var)) => (var, value),

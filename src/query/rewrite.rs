@@ -104,7 +104,10 @@ pub fn resolve<'a, D: DataSource>(
                     let place = place_of(source, defaults, &measurement)?;
                     let time = time_range(compiled.start, compiled.end);
                     for schema in schemas(source, &place, &measurement.name, time, limits).await? {
-                        sources.push(ResolvedSource::Measurement(MeasurementAt { place: place.clone(), schema }));
+                        sources.push(ResolvedSource::Measurement(MeasurementAt {
+                            place: place.clone(),
+                            schema,
+                        }));
                     }
                 }
             }
@@ -414,7 +417,9 @@ fn is_expandable(function: &str, found: Type) -> bool {
     match found {
         Type::Float | Type::Integer => true,
         Type::Unsigned => !function.starts_with("holt_winters"),
-        Type::String => matches!(function, "count" | "first" | "last" | "distinct" | "elapsed" | "mode" | "sample"),
+        Type::String => {
+            matches!(function, "count" | "first" | "last" | "distinct" | "elapsed" | "mode" | "sample")
+        }
         Type::Boolean => matches!(
             function,
             "count" | "first" | "last" | "distinct" | "elapsed" | "mode" | "sample" | "min" | "max"

@@ -108,7 +108,8 @@ pub fn data_type(of: Type) -> Option<DataType> {
 pub fn is_math_function(name: &str) -> bool {
     matches!(
         name,
-        "abs" | "sin"
+        "abs"
+            | "sin"
             | "cos"
             | "tan"
             | "asin"
@@ -165,10 +166,22 @@ fn call_type(call: &Call, resolve: &dyn Fn(&crate::influxql::ast::VarRef) -> Typ
         return math_type(&call.name, &types);
     }
     Ok(match call.name.as_str() {
-        "mean" | "median" | "integral" | "stddev" | "derivative" | "non_negative_derivative" | "moving_average"
-        | "exponential_moving_average" | "double_exponential_moving_average" | "triple_exponential_moving_average"
-        | "relative_strength_index" | "triple_exponential_derivative" | "kaufmans_efficiency_ratio"
-        | "kaufmans_adaptive_moving_average" | "chande_momentum_oscillator" | "holt_winters"
+        "mean"
+        | "median"
+        | "integral"
+        | "stddev"
+        | "derivative"
+        | "non_negative_derivative"
+        | "moving_average"
+        | "exponential_moving_average"
+        | "double_exponential_moving_average"
+        | "triple_exponential_moving_average"
+        | "relative_strength_index"
+        | "triple_exponential_derivative"
+        | "kaufmans_efficiency_ratio"
+        | "kaufmans_adaptive_moving_average"
+        | "chande_momentum_oscillator"
+        | "holt_winters"
         | "holt_winters_with_fit" => Type::Float,
         "count" | "elapsed" => Type::Integer,
         _ => first,
@@ -208,10 +221,7 @@ fn binary_type(binary: &Binary, resolve: &dyn Fn(&crate::influxql::ast::VarRef) 
     let left = type_of(&binary.left, resolve)?;
     let right = type_of(&binary.right, resolve)?;
     let op = binary.op;
-    let mixed = matches!(
-        (left, right),
-        (Type::Integer, Type::Unsigned) | (Type::Unsigned, Type::Integer)
-    );
+    let mixed = matches!((left, right), (Type::Integer, Type::Unsigned) | (Type::Unsigned, Type::Integer));
     if mixed && !op.is_comparison() {
         // A literal takes the type of the other side, unless it cannot be represented there.
         let literal_left = is_number_literal(&binary.left);
@@ -238,7 +248,9 @@ fn binary_type(binary: &Binary, resolve: &dyn Fn(&crate::influxql::ast::VarRef) 
         return Ok(left);
     }
     let result = match op {
-        BinaryOp::And | BinaryOp::Or => (left == Type::Boolean && right == Type::Boolean).then_some(Type::Boolean),
+        BinaryOp::And | BinaryOp::Or => {
+            (left == Type::Boolean && right == Type::Boolean).then_some(Type::Boolean)
+        }
         _ if op.is_comparison() => Some(Type::Boolean),
         BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor => match (left, right) {
             (Type::Integer, Type::Integer) => Some(Type::Integer),

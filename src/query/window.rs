@@ -121,8 +121,12 @@ mod tests {
 
     #[test]
     fn windows_before_the_epoch_start_below_their_times() {
-        let windows =
-            Windows { interval: Some(Interval { every: 10, offset: 3 }), zone: None, start: MIN_TIME, end: MAX_TIME };
+        let windows = Windows {
+            interval: Some(Interval { every: 10, offset: 3 }),
+            zone: None,
+            start: MIN_TIME,
+            end: MAX_TIME,
+        };
         assert_eq!(windows.bounds(-1), (-7, 3));
         assert_eq!(windows.bounds(3), (3, 13));
     }

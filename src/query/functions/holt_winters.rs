@@ -173,8 +173,9 @@ impl Model<'_> {
 }
 
 fn mean<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
-    let (sum, count) =
-        values.filter(|value| !value.is_nan()).fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    let (sum, count) = values
+        .filter(|value| !value.is_nan())
+        .fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     if count == 0.0 { 0.0 } else { sum / count }
 }
 
@@ -199,11 +200,15 @@ fn minimize(function: &dyn Fn(&[f64]) -> f64, start: Vec<f64>) -> (f64, Vec<f64>
     }
     for _ in 0..ITERATIONS_MAX {
         simplex.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let centroid: Vec<f64> =
-            (0..n).map(|at| simplex[..n].iter().map(|(_, point)| point[at]).sum::<f64>() / n as f64).collect();
+        let centroid: Vec<f64> = (0..n)
+            .map(|at| simplex[..n].iter().map(|(_, point)| point[at]).sum::<f64>() / n as f64)
+            .collect();
         let towards = |factor: f64, worst: &[f64]| -> (f64, Vec<f64>) {
-            let point: Vec<f64> =
-                centroid.iter().zip(worst).map(|(center, worst)| center + factor * (center - worst)).collect();
+            let point: Vec<f64> = centroid
+                .iter()
+                .zip(worst)
+                .map(|(center, worst)| center + factor * (center - worst))
+                .collect();
             (function(&point), point)
         };
         let worst = simplex[n].1.clone();

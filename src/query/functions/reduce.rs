@@ -285,8 +285,12 @@ impl Fold {
         }
         match &values.data {
             ColumnData::Float(slice) => each!(slice, |value: f64| self.float += value),
-            ColumnData::Integer(slice) => each!(slice, |value: i64| self.integer = self.integer.wrapping_add(value)),
-            ColumnData::Unsigned(slice) => each!(slice, |value: u64| self.unsigned = self.unsigned.wrapping_add(value)),
+            ColumnData::Integer(slice) => {
+                each!(slice, |value: i64| self.integer = self.integer.wrapping_add(value))
+            }
+            ColumnData::Unsigned(slice) => {
+                each!(slice, |value: u64| self.unsigned = self.unsigned.wrapping_add(value))
+            }
             _ => {}
         }
     }
@@ -425,7 +429,8 @@ fn stddev(values: &Column) -> Option<f64> {
         count += 1.0;
         mean += (value - mean) / count;
     }
-    let variance: f64 = floats.iter().filter(|value| !value.is_nan()).map(|value| (value - mean).powi(2)).sum();
+    let variance: f64 =
+        floats.iter().filter(|value| !value.is_nan()).map(|value| (value - mean).powi(2)).sum();
     Some((variance / (count - 1.0)).sqrt())
 }
 
@@ -440,7 +445,9 @@ fn distinct(times: &[i64], values: &Column, ascending: bool) -> Vec<usize> {
     let mut kept = Vec::new();
     for row in 0..values.len() {
         let key = match &values.data {
-            ColumnData::Float(values) => Key::Bits(if values[row] == 0.0 { 0 } else { values[row].to_bits() }),
+            ColumnData::Float(values) => {
+                Key::Bits(if values[row] == 0.0 { 0 } else { values[row].to_bits() })
+            }
             ColumnData::Integer(values) => Key::Bits(values[row] as u64),
             ColumnData::Unsigned(values) => Key::Bits(values[row]),
             ColumnData::Boolean(values) => Key::Bits(u64::from(values[row])),

@@ -55,10 +55,20 @@ enum Kind {
     /// One to three averages of one another, combined: EMA, DEMA, TEMA.
     Nested(Vec<Average>),
     /// The rate of change of a triple average, in percent.
-    Trix { averages: [Average; 3], last: Option<f64> },
-    Rsi { up: Average, down: Average, last: Option<f64> },
+    Trix {
+        averages: [Average; 3],
+        last: Option<f64>,
+    },
+    Rsi {
+        up: Average,
+        down: Average,
+        last: Option<f64>,
+    },
     Cmo(Cmo),
-    Kaufman { ratio: Ratio, adaptive: Option<Option<f64>> },
+    Kaufman {
+        ratio: Ratio,
+        adaptive: Option<Option<f64>>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -90,14 +100,15 @@ impl Technical {
         let average = || Average::new(period, warmup.unwrap_or(Warmup::Exponential));
         let (kind, settle) = match name {
             "exponential_moving_average" => (Kind::Nested(vec![average()]), period - 1),
-            "double_exponential_moving_average" => (Kind::Nested(vec![average(), average()]), (period - 1) * 2),
+            "double_exponential_moving_average" => {
+                (Kind::Nested(vec![average(), average()]), (period - 1) * 2)
+            }
             "triple_exponential_moving_average" => {
                 (Kind::Nested(vec![average(), average(), average()]), (period - 1) * 3)
             }
-            "triple_exponential_derivative" => (
-                Kind::Trix { averages: [average(), average(), average()], last: None },
-                (period - 1) * 3 + 1,
-            ),
+            "triple_exponential_derivative" => {
+                (Kind::Trix { averages: [average(), average(), average()], last: None }, (period - 1) * 3 + 1)
+            }
             "relative_strength_index" => {
                 let wilder = || Average::wilder(period, warmup.unwrap_or(Warmup::Exponential));
                 (Kind::Rsi { up: wilder(), down: wilder(), last: None }, period)

@@ -9,14 +9,25 @@ use super::{Points, float_at};
 #[derive(Debug, Clone)]
 pub enum Transform {
     /// Per `unit` ns.
-    Derivative { unit: i64, non_negative: bool },
-    Difference { non_negative: bool },
-    MovingAverage { size: usize },
+    Derivative {
+        unit: i64,
+        non_negative: bool,
+    },
+    Difference {
+        non_negative: bool,
+    },
+    MovingAverage {
+        size: usize,
+    },
     CumulativeSum,
     /// In `unit` ns.
-    Elapsed { unit: i64 },
+    Elapsed {
+        unit: i64,
+    },
     /// Area per `unit` ns, cut at the borders of windows.
-    Integral { unit: i64 },
+    Integral {
+        unit: i64,
+    },
     Technical(Technical),
 }
 
@@ -98,7 +109,8 @@ impl Transformer {
                     (Value::Float(previous), _) => float - previous,
                     _ => 0.0,
                 };
-                let elapsed = if self.ascending { time.wrapping_sub(*before) } else { before.wrapping_sub(time) };
+                let elapsed =
+                    if self.ascending { time.wrapping_sub(*before) } else { before.wrapping_sub(time) };
                 self.previous = Some((time, value));
                 if !(non_negative && change < 0.0) {
                     self.out.push(time, Some(Value::Float(change / (elapsed as f64 / unit as f64))));
@@ -219,7 +231,8 @@ impl Transformer {
         if windowed && (if self.ascending { time >= end } else { time <= end }) {
             // The area up to the border belongs to the window before it.
             if before != end {
-                let at_border = previous + (value - previous) * ((end - before) as f64 / (time - before) as f64);
+                let at_border =
+                    previous + (value - previous) * ((end - before) as f64 / (time - before) as f64);
                 self.sum += 0.5 * (at_border + previous) * ((end - before) as f64 / unit);
                 previous = at_border;
                 before = end;
