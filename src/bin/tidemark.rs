@@ -1,1 +1,5 @@
-fn main() {}
+//! The client: the shell.
+
+fn main() {
+    std::process::exit(tidemark::shell::run(std::env::args().skip(1)));
+}
