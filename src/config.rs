@@ -157,7 +157,10 @@ section! { Logging { format: String, level: String, suppress_logo: bool, } }
 
 section! { Tls { ciphers: Vec<String>, min_version: String, max_version: String, } }
 
-section! { Tcp { enabled: bool, bind_address: String, database: String, retention_policy: String, precision: String, } }
+section! { Tcp {
+    enabled: bool, bind_address: String, database: String, retention_policy: String, precision: String,
+    batch_size: u64, batch_timeout: Duration, tls_enabled: bool, certificate: PathBuf, private_key: PathBuf,
+} }
 
 section! { Udp {
     enabled: bool, bind_address: String, database: String, retention_policy: String, precision: String,

@@ -1,34 +1,486 @@
 //! The lines that look like one seen before.
-use super::tables::Tables;
-use super::{Options, Scratch, Sink};
-use tidemark_engine::model::FieldType;
+//!
+//! A sender repeats itself: the same series in the same order, each with the same fields. So a line is guessed before
+//! it is read:
+//!
+//! 1. the key is the one that followed the last line's key the time before: one comparison of bytes; else it is looked
+//!    up by its hash; else, if its tags are plain and in order, it is a new series
+//! 2. the shape is the one the series had last: one comparison per field name, and the type says how the value reads
+//! 3. the digits of integers and timestamps are converted eight at a time, so that their number, which differs from value
+//!    to value, decides no branch
+//!
+//! The rule that keeps this honest: a line is either read exactly as `line` would read it, or not at all. Whatever
+//! could be an error, an escape, or merely unusual is [`Read::Unknown`], and costs one reading more.
 
-#[derive(Debug, Clone)]
-pub(super) struct Pattern {}
-impl Pattern {
-    pub fn new(_fields: &[(FieldType, Vec<u8>)]) -> Option<Self> {
-        None
-    }
-}
-#[derive(Debug, Default)]
-pub(super) struct Fast {}
-impl Fast {
-    pub fn clear(&mut self) {}
-    pub fn learn(&mut self, _tables: &mut Tables, _spelling: u32, _shape: u32) {}
-}
+use tidemark_engine::model::batch::zigzag;
+use tidemark_engine::model::{FieldType, series_key};
+
+use super::number;
+use super::structure::Structure;
+use super::tables::Tables;
+use super::{Flow, Options, Point, Scratch, Sink};
+
+/// What became of a line.
 pub(super) enum Read {
+    /// The sink has it; the next line begins at `next`.
     Taken { next: usize },
+    /// The sink paused.
     Paused,
+    /// Not recognised: it must be read the plain way.
     Unknown,
 }
+
+/// Names no longer than this, with their `=`, are compared as one number.
+const SHORT: usize = 16;
+/// Keys and field names up to this length cannot together reach the limit of keys.
+const KEY_BYTES_PLAIN: usize = 32_768;
+const NAME_BYTES_PLAIN: usize = 16_384;
+
+/// How a shape is recognised in a line.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern {
+    fields: Vec<FieldPattern>,
+}
+
+#[derive(Debug, Clone)]
+struct FieldPattern {
+    field_type: FieldType,
+    /// Bytes of the name and its `=`.
+    length: u32,
+    /// The first bytes of that, and which of 16 count.
+    head: u128,
+    mask: u128,
+    /// All of it, when it does not fit `head`.
+    long: Option<Box<[u8]>>,
+}
+
+impl Pattern {
+    /// `None` when a name would be escaped in a line, or is so long that limits matter.
+    pub fn new(fields: &[(FieldType, Vec<u8>)]) -> Option<Self> {
+        let is_plain = |name: &[u8]| {
+            name.len() <= NAME_BYTES_PLAIN
+                && !name.iter().any(|byte| matches!(byte, b',' | b'=' | b' ' | b'"' | b'\\' | b'\n'))
+                && !matches!(name.first(), None | Some(b'\t' | 0))
+        };
+        let pattern = |(field_type, name): &(FieldType, Vec<u8>)| {
+            let mut text = name.clone();
+            text.push(b'=');
+            let used = text.len().min(SHORT);
+            let mut head = [0; SHORT];
+            head[..used].copy_from_slice(&text[..used]);
+            let mut mask = [0; SHORT];
+            mask[..used].fill(0xff);
+            FieldPattern {
+                field_type: *field_type,
+                length: text.len() as u32,
+                head: u128::from_le_bytes(head),
+                mask: u128::from_le_bytes(mask),
+                long: (text.len() > SHORT).then(|| text.into_boxed_slice()),
+            }
+        };
+        fields
+            .iter()
+            .all(|(_, name)| is_plain(name))
+            .then(|| Self { fields: fields.iter().map(pattern).collect() })
+    }
+}
+
+impl FieldPattern {
+    /// The name and `=` stand at `at`, the `=` at `equals`.
+    #[inline]
+    fn matches(&self, body: &[u8], at: usize, equals: usize) -> bool {
+        let Some(head) = body.get(at..at + SHORT).and_then(|head| <[u8; SHORT]>::try_from(head).ok()) else {
+            return false;
+        };
+        (u128::from_le_bytes(head) ^ self.head) & self.mask == 0
+            && at + self.length as usize == equals + 1
+            && self.long.as_ref().is_none_or(|long| body[at..].starts_with(long))
+    }
+}
+
+/// Buffers and memory of the fast path.
+#[derive(Debug, Default)]
+pub(super) struct Fast {
+    structure: Structure,
+    /// The values of the line being read; only the first bytes count.
+    values: Vec<u8>,
+    habits: Habits,
+}
+
+/// What is remembered from line to line.
+#[derive(Debug, Default)]
+struct Habits {
+    /// The last line's spelling and shape, plus 1; 0 at the beginning.
+    last_spelling: u32,
+    last_shape: u32,
+    /// By shape: the shape a series had after it, plus 1. For senders whose lines take turns.
+    shape_after: Vec<u32>,
+}
+
+impl Fast {
+    pub fn clear(&mut self) {
+        self.habits.last_spelling = 0;
+        self.habits.last_shape = 0;
+        self.habits.shape_after.clear();
+    }
+
+    /// Remembers a line for the guesses to come.
+    pub fn learn(&mut self, tables: &mut Tables, spelling: u32, shape: u32) {
+        self.habits.learn(tables, spelling, shape);
+    }
+}
+
+impl Habits {
+    #[inline]
+    fn learn(&mut self, tables: &mut Tables, spelling: u32, shape: u32) {
+        if let Some(last) = self.last_spelling.checked_sub(1) {
+            tables.habits[last as usize].next = spelling + 1;
+        }
+        let habit = &mut tables.habits[spelling as usize];
+        if habit.shape != shape + 1 {
+            if let Some(before) = habit.shape.checked_sub(1) {
+                let before = before as usize;
+                if self.shape_after.len() <= before {
+                    self.shape_after.resize(before + 1, 0);
+                }
+                self.shape_after[before] = shape + 1;
+            }
+            habit.shape = shape + 1;
+        }
+        self.last_spelling = spelling + 1;
+        self.last_shape = shape + 1;
+    }
+}
+
+/// Reads the line at `at`, if it is one of the usual kind, and hands it to the sink.
+#[inline]
 pub(super) fn read_line<S: Sink>(
-    _body: &[u8],
-    _at: usize,
-    _line: u32,
-    _now: i64,
-    _options: &Options,
-    _scratch: &mut Scratch,
-    _sink: &mut S,
+    body: &[u8],
+    at: usize,
+    line: u32,
+    now: i64,
+    options: &Options,
+    scratch: &mut Scratch,
+    sink: &mut S,
 ) -> Read {
+    let Scratch { tables, fast: Fast { structure, values, habits }, .. } = scratch;
+    let Some((spelling, fields_at, positions)) = read_key(body, at, options, tables, structure, habits)
+    else {
+        return Read::Unknown;
+    };
+    let series = tables.series_of(spelling);
+    let known = tables.series(series);
+    let mut guess = tables.habits[spelling as usize].shape;
+    if guess == 0 {
+        // A new series: most likely the shape of its neighbour, if it is one of the same measurement.
+        guess = habits.last_shape;
+    }
+    for _ in 0..2 {
+        let Some(id) = guess.checked_sub(1) else { return Read::Unknown };
+        let shape = tables.shape(id);
+        if shape.measurement_id == known.measurement_id
+            && let Some(pattern) = &shape.pattern
+            && let Some(rest) = read_rest(body, fields_at, positions, pattern, options, now, values)
+        {
+            let point = Point {
+                line,
+                series,
+                hash: known.hash,
+                key: tables.key(body, series),
+                shape,
+                timestamp: rest.timestamp,
+                values: &values[..rest.values],
+                text: &body[at..rest.end],
+            };
+            if sink.point(&point) == Flow::Pause {
+                return Read::Paused;
+            }
+            habits.learn(tables, spelling, id);
+            return Read::Taken { next: rest.end + 1 };
+        }
+        guess = habits.shape_after.get(id as usize).copied().unwrap_or(0);
+    }
     Read::Unknown
+}
+
+/// The key's spelling, where the fields begin, and the structural positions from there on.
+#[inline]
+fn read_key<'s>(
+    body: &[u8],
+    at: usize,
+    options: &Options,
+    tables: &mut Tables,
+    structure: &'s mut Structure,
+    habits: &Habits,
+) -> Option<(u32, usize, &'s [u32])> {
+    if let Some(last) = habits.last_spelling.checked_sub(1)
+        && let Some(guess) = tables.habits[last as usize].next.checked_sub(1)
+        && tables.may_be_guessed(guess)
+    {
+        let raw = tables.raw(body, guess);
+        let end = at + raw.len();
+        if body.get(end) == Some(&b' ') && body[at..end] == *raw {
+            return Some((guess, end + 1, structure.find(body, end + 1)?));
+        }
+    }
+    let positions = structure.find(body, at)?;
+    let blank =
+        positions.iter().position(|&position| matches!(body[position as usize], b' ' | b'\\' | b'\n'))?;
+    let end = positions[blank] as usize;
+    if body[end] != b' ' {
+        return None;
+    }
+    let raw = &body[at..end];
+    let hash = series_key::hash(raw);
+    let spelling = match tables.find(body, hash, raw) {
+        Some(spelling) => spelling,
+        None => add_series(body, at, &positions[..=blank], hash, options, tables)?,
+    };
+    Some((spelling, end + 1, &positions[blank + 1..]))
+}
+
+/// Adds a series whose key is canonical as it stands; `None` when that is not certain. The last of `positions` is the
+/// blank after the key.
+fn add_series(
+    body: &[u8],
+    at: usize,
+    positions: &[u32],
+    hash: u64,
+    options: &Options,
+    tables: &mut Tables,
+) -> Option<u32> {
+    let (&end, tags) = positions.split_last()?;
+    let end = end as usize;
+    let name_end = positions[0] as usize;
+    if name_end == at
+        || end - at > KEY_BYTES_PLAIN
+        || options.validate_keys
+        || matches!(body[at], b'\t' | 0 | b'#')
+        || tags.len() % 2 != 0
+    {
+        return None;
+    }
+    let mut last_key: &[u8] = b"";
+    for (tag, pair) in tags.chunks_exact(2).enumerate() {
+        let (comma, equals) = (pair[0] as usize, pair[1] as usize);
+        let value_end = positions[2 * tag + 2] as usize;
+        if body[comma] != b',' || body[equals] != b'=' || equals + 1 == value_end {
+            return None;
+        }
+        let key = &body[comma + 1..equals];
+        // Ascending keys are neither empty nor twice the same.
+        if key <= last_key || key == b"time" {
+            return None;
+        }
+        last_key = key;
+    }
+    Some(tables.add_canonical(body, at..end, hash, &body[at..name_end]))
+}
+
+/// What follows the key.
+struct Rest {
+    timestamp: i64,
+    /// Bytes of the values.
+    values: usize,
+    /// Where the newline stands.
+    end: usize,
+}
+
+/// Reads fields of exactly this pattern and the timestamp. `positions` begin at or after `at`.
+#[inline]
+fn read_rest(
+    body: &[u8],
+    at: usize,
+    positions: &[u32],
+    pattern: &Pattern,
+    options: &Options,
+    now: i64,
+    values: &mut Vec<u8>,
+) -> Option<Rest> {
+    let mut at = at;
+    let mut next = 0;
+    let mut out = Output { bytes: values, length: 0 };
+    let mut delimiter = b',';
+    for field in &pattern.fields {
+        if delimiter != b',' {
+            return None;
+        }
+        let pair: [u32; 2] = positions.get(next..next + 2)?.try_into().ok()?;
+        let (equals, mut end) = (pair[0] as usize, pair[1] as usize);
+        if !field.matches(body, at, equals) {
+            return None;
+        }
+        next += 2;
+        match field.field_type {
+            FieldType::Integer => {
+                let (value, is_negative) = read_whole(body, equals + 1, end, b'i')?;
+                let value = if is_negative { -(value as i64) } else { value as i64 };
+                out.put_varint(zigzag(value));
+            }
+            FieldType::Unsigned => {
+                let (value, is_negative) = read_whole(body, equals + 1, end, b'u')?;
+                if is_negative {
+                    return None;
+                }
+                out.put_varint(value);
+            }
+            FieldType::Float => {
+                let value = number::read_plain_f64(&body[equals + 1..end])?;
+                out.put(&value.to_le_bytes());
+            }
+            FieldType::Boolean => match &body[equals + 1..end] {
+                b"t" | b"T" | b"true" | b"True" | b"TRUE" => out.put(&[1]),
+                b"f" | b"F" | b"false" | b"False" | b"FALSE" => out.put(&[0]),
+                _ => return None,
+            },
+            FieldType::String => {
+                if end != equals + 1 || body[end] != b'"' {
+                    return None;
+                }
+                let inner = positions[next..]
+                    .iter()
+                    .position(|&position| matches!(body[position as usize], b'"' | b'\\'))?;
+                let close = positions[next + inner] as usize;
+                if body[close] != b'"' {
+                    return None;
+                }
+                out.put_varint((close - end - 1) as u64);
+                out.put_long(&body[end + 1..close]);
+                next += inner + 2;
+                end = *positions.get(next - 1)? as usize;
+                if end != close + 1 {
+                    return None;
+                }
+            }
+        }
+        delimiter = body[end];
+        at = end + 1;
+    }
+    let length = out.length;
+    match delimiter {
+        b'\n' => Some(Rest { timestamp: now, values: length, end: at - 1 }),
+        b' ' => {
+            let end = *positions.get(next)? as usize;
+            if body[end] != b'\n' {
+                return None;
+            }
+            let units = number::read_plain_u63(body, at, end)?;
+            Some(Rest { timestamp: options.precision.timestamp(units)?, values: length, end })
+        }
+        _ => None,
+    }
+}
+
+/// The whole number in `[at, end)` that ends with `letter`: its size and sign.
+#[inline]
+fn read_whole(body: &[u8], at: usize, end: usize, letter: u8) -> Option<(u64, bool)> {
+    let last = end - 1;
+    if body[last] != letter {
+        return None;
+    }
+    let is_negative = body[at] == b'-';
+    let value = number::read_plain_u63(body, at + usize::from(is_negative), last)?;
+    Some((value as u64, is_negative))
+}
+
+/// Encoded values, written into a buffer that is longer than they are.
+struct Output<'a> {
+    bytes: &'a mut Vec<u8>,
+    length: usize,
+}
+
+impl Output<'_> {
+    /// Room for the longest number.
+    #[inline]
+    fn room(&mut self) -> &mut [u8; 16] {
+        if self.bytes.len() < self.length + 16 {
+            self.bytes.resize(2 * self.length + 1_024, 0);
+        }
+        let room = &mut self.bytes[self.length..self.length + 16];
+        room.try_into().expect("sixteen bytes")
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.room()[..N].copy_from_slice(bytes);
+        self.length += N;
+    }
+
+    fn put_long(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(2 * end, 0);
+        }
+        self.bytes[self.length..end].copy_from_slice(bytes);
+        self.length = end;
+    }
+
+    /// LEB128. Up to four bytes are written without a branch: gauges are small, but not equally small.
+    #[inline]
+    fn put_varint(&mut self, value: u64) {
+        if value < 1 << 28 {
+            let v = value as u32;
+            let spread = (v & 0x7f) | (v & 0x3f80) << 1 | (v & 0x1f_c000) << 2 | (v & 0xfe0_0000) << 3;
+            let more = u32::from(v >= 1 << 7) + u32::from(v >= 1 << 14) + u32::from(v >= 1 << 21);
+            let continued = 0x80_8080 & ((1 << (8 * more)) - 1);
+            self.room()[..4].copy_from_slice(&(spread | continued).to_le_bytes());
+            self.length += more as usize + 1;
+        } else {
+            let mut rest = value;
+            let room = self.room();
+            let mut at = 0;
+            while rest >= 0x80 {
+                room[at] = rest as u8 | 0x80;
+                rest >>= 7;
+                at += 1;
+            }
+            room[at] = rest as u8;
+            self.length += at + 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tidemark_engine::model::batch::put_varint;
+
+    proptest! {
+        #[test]
+        fn varints_are_those_of_the_batch(value: u64, shift in 0u32..64) {
+            let (mut bytes, mut wanted) = (Vec::new(), Vec::new());
+            let mut out = Output { bytes: &mut bytes, length: 0 };
+            out.put_varint(value >> shift);
+            let length = out.length;
+            put_varint(&mut wanted, value >> shift);
+            prop_assert_eq!(&bytes[..length], wanted.as_slice());
+        }
+    }
+
+    #[test]
+    fn a_pattern_knows_its_own_names_only() {
+        let names = [
+            (FieldType::Float, b"abc".to_vec()),
+            (FieldType::Float, b"a_name_of_more_than_sixteen".to_vec()),
+        ];
+        let pattern = Pattern::new(&names).expect("plain names");
+        let check = |field: usize, text: &[u8], want: bool| {
+            let equals = text.iter().position(|b| *b == b'=').expect("=");
+            assert_eq!(
+                pattern.fields[field].matches(text, 0, equals),
+                want,
+                "{}",
+                String::from_utf8_lossy(text)
+            );
+        };
+        check(0, b"abc=1,more text after it", true);
+        check(0, b"abd=1,more text after it", false);
+        check(0, b"abcd=1,more text after it", false);
+        check(0, b"ab=c=1,more text after it", false);
+        check(1, b"a_name_of_more_than_sixteen=1", true);
+        check(1, b"a_name_of_more_than_sixteem=1", false);
+        assert!(Pattern::new(&[(FieldType::Float, b"a b".to_vec())]).is_none());
+        assert!(Pattern::new(&[(FieldType::Float, b"\ta".to_vec())]).is_none());
+    }
 }

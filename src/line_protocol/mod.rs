@@ -166,6 +166,19 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
+/// Where the first line of `bytes` ends, when that is certain: the position of its newline. `None` when more bytes may
+/// belong to it. For streams, which must be cut between lines.
+pub fn complete_line(bytes: &[u8]) -> Option<usize> {
+    let newline = memchr::memchr(b'\n', bytes)?;
+    if memchr::memchr2(b'"', b'\\', &bytes[..newline]).is_none() {
+        return Some(newline);
+    }
+    let end = line::end_of_line(bytes, 0);
+    // A backslash hides the byte after it only where another follows.
+    let may_be_hidden = end + 1 == bytes.len() && end > 0 && bytes[end - 1] == b'\\';
+    (end < bytes.len() && !may_be_hidden).then_some(end)
+}
+
 /// Runs a body through the parser, fast path and plain reading side by side: what a fuzzer calls.
 ///
 /// # Panics

@@ -131,3 +131,145 @@ pub(super) fn read_f64(text: &[u8]) -> Result<f64, Reason> {
         _ => Err("invalid float".into()),
     }
 }
+
+/// Eight digits, of which `count` (1 to 8) at the end of `text` count: their value, and whether they are digits.
+#[inline]
+fn read_eight(text: [u8; 8], count: usize) -> (u64, bool) {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let counted = u64::MAX << (64 - 8 * count);
+    let digits = (u64::from_le_bytes(text) & counted) | (ZEROS & !counted);
+    let high = digits & 0xf0f0_f0f0_f0f0_f0f0;
+    let above_nine = (digits.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0) >> 4;
+    let are_digits = (high | above_nine) == 0x3333_3333_3333_3333;
+    // Neighbours are joined: eight digits to four pairs, to two fours, to one number.
+    let digits = digits.wrapping_sub(ZEROS);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let rest = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    (low.wrapping_add(rest) >> 32, are_digits)
+}
+
+/// The digits in `[start, end)` of `body`, which may stand anywhere but within its first 24 bytes; `None` for
+/// anything else, and for what does not fit.
+#[inline]
+pub(super) fn read_plain_u63(body: &[u8], start: usize, end: usize) -> Option<i64> {
+    let count = end.wrapping_sub(start);
+    let eight = |end: usize| -> Option<[u8; 8]> { body.get(end.wrapping_sub(8)..end)?.try_into().ok() };
+    if count.wrapping_sub(1) < 8 {
+        let (value, is_good) = read_eight(eight(end)?, count);
+        return is_good.then_some(value as i64);
+    }
+    if count.wrapping_sub(9) < 8 {
+        let (low, low_is_good) = read_eight(eight(end)?, 8);
+        let (high, high_is_good) = read_eight(eight(end - 8)?, count - 8);
+        return (low_is_good && high_is_good).then_some((high * 100_000_000 + low) as i64);
+    }
+    if count.wrapping_sub(17) < 3 {
+        let (low, low_is_good) = read_eight(eight(end)?, 8);
+        let (middle, middle_is_good) = read_eight(eight(end - 8)?, 8);
+        let (high, high_is_good) = read_eight(eight(end - 16)?, count - 16);
+        if !(low_is_good && middle_is_good && high_is_good) {
+            return None;
+        }
+        // At most 19 digits: below 2^64.
+        return i64::try_from(high * 10_000_000_000_000_000 + middle * 100_000_000 + low).ok();
+    }
+    None
+}
+
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// A float as `check_number` and `read_f64` together would read it; `None` for what they refuse or what has a type
+/// letter.
+#[inline]
+pub(super) fn read_plain_f64(text: &[u8]) -> Option<f64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    // Up to 19 digits fit; both numbers of the quotient are exact below 2^53 and 10^22, so it is rounded once.
+    let (mut mantissa, mut fraction, mut has_point) = (0u64, 0usize, false);
+    let is_short = digits.len() <= 20;
+    for &byte in if is_short { digits } else { b"x" } {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+            fraction += usize::from(has_point);
+        } else if byte == b'.' && !has_point {
+            has_point = true;
+        } else {
+            return read_any_f64(text);
+        }
+    }
+    let count = digits.len() - usize::from(has_point);
+    if count == 0 {
+        return None;
+    }
+    if count > 19 || mantissa > 1 << 53 {
+        return read_any_f64(text);
+    }
+    let value = mantissa as f64 / POWERS_OF_TEN[fraction];
+    Some(if is_negative { -value } else { value })
+}
+
+#[cold]
+fn read_any_f64(text: &[u8]) -> Option<f64> {
+    if matches!(text.last(), None | Some(b'i' | b'u')) || !matches!(text[0], b'0'..=b'9' | b'.' | b'-') {
+        return None;
+    }
+    match check_number(text, 0, false) {
+        Ok(end) if end == text.len() => read_f64(text).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain_u63(text: &str) -> Option<i64> {
+        let body = format!("{:/<24}{text}i", "");
+        read_plain_u63(body.as_bytes(), 24, 24 + text.len())
+    }
+
+    #[test]
+    fn digits_of_every_count_are_read_and_everything_else_is_not() {
+        for count in 1..=18 {
+            let text = &"1234567890123456789"[..count];
+            assert_eq!(plain_u63(text), text.parse().ok());
+            for at in 0..count {
+                for byte in ["/", ":", "-", " ", "\0", "\u{7f}"] {
+                    let mut broken = text.to_owned();
+                    broken.replace_range(at..at + 1, byte);
+                    assert_eq!(plain_u63(&broken), None, "{broken:?}");
+                }
+            }
+        }
+        assert_eq!(plain_u63("9223372036854775807"), Some(i64::MAX));
+        assert_eq!(plain_u63("9223372036854775808"), None);
+        assert_eq!(plain_u63(""), None);
+        assert_eq!(plain_u63("00000000000000000001"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whole_numbers_are_read(value: u64, shift in 1u32..64) {
+            let value = (value >> shift) as i64;
+            prop_assert_eq!(plain_u63(&value.to_string()), Some(value));
+        }
+
+        #[test]
+        fn plain_floats_are_those_of_the_library(text in "-?[0-9]{0,22}(\\.[0-9]{0,22})?([eE][+-]?[0-9]{1,3})?") {
+            let plain = read_plain_f64(text.as_bytes());
+            let exact = match check_number(format!("{text} ").as_bytes(), 0, false) {
+                Ok(_) if matches!(text.as_bytes()[0], b'0'..=b'9' | b'.' | b'-') => read_f64(text.as_bytes()).ok(),
+                _ => None,
+            };
+            prop_assert_eq!(plain.map(f64::to_bits), exact.map(f64::to_bits), "{}", text);
+        }
+    }
+}

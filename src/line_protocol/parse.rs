@@ -43,6 +43,7 @@ pub struct Parser<'b> {
     line: u32,
     errors: String,
     lines_failed: u64,
+    lines_fast: u64,
     scratch: Scratch,
     fast_path: bool,
 }
@@ -69,6 +70,7 @@ impl<'b> Parser<'b> {
             line: 0,
             errors: String::new(),
             lines_failed: 0,
+            lines_fast: 0,
             scratch,
             fast_path: true,
         }
@@ -94,6 +96,7 @@ impl<'b> Parser<'b> {
                     fast::Read::Taken { next } => {
                         self.at = next;
                         self.line += 1;
+                        self.lines_fast += 1;
                         continue;
                     }
                     fast::Read::Paused => return Step::Paused,
@@ -118,6 +121,11 @@ impl<'b> Parser<'b> {
     /// Lines that are no points, so far.
     pub fn lines_failed(&self) -> u64 {
         self.lines_failed
+    }
+
+    /// Lines that the fast path took, so far.
+    pub fn lines_fast(&self) -> u64 {
+        self.lines_fast
     }
 
     /// `unable to parse '<line>': <reason>` of every bad line, joined by newlines; `None` when all are good.
@@ -213,7 +221,7 @@ impl<'b> Parser<'b> {
         let range = start + parsed.key.start..start + parsed.key.end;
         let measurement = parsed.name(text);
         if parsed.key_is_canonical(text) {
-            return Ok(tables.add_canonical(range, hash, &measurement));
+            return Ok(tables.add_canonical(self.body, range, hash, &measurement));
         }
         self.scratch.key.clear();
         parsed.put_key(text, &mut self.scratch.key);

@@ -52,6 +52,8 @@ struct Spelling {
     hash: u64,
     raw: Span,
     series: u32,
+    /// See [`Tables::may_be_guessed`].
+    may_be_guessed: bool,
 }
 
 /// A series of the body.
@@ -121,6 +123,13 @@ impl Tables {
         self.bytes(body, self.spellings[spelling as usize].raw)
     }
 
+    /// A line that begins with these very bytes and a blank has this key, wherever it ends. Not so with two backslashes
+    /// in a row: the end of a line and the end of a key read those differently.
+    #[inline]
+    pub fn may_be_guessed(&self, spelling: u32) -> bool {
+        self.spellings[spelling as usize].may_be_guessed
+    }
+
     #[inline]
     pub fn series_of(&self, spelling: u32) -> u32 {
         self.spellings[spelling as usize].series
@@ -154,11 +163,12 @@ impl Tables {
     }
 
     /// Adds a series whose key stands, canonical, in the body.
-    pub fn add_canonical(&mut self, raw: Range<usize>, hash: u64, measurement: &[u8]) -> u32 {
+    pub fn add_canonical(&mut self, body: &[u8], raw: Range<usize>, hash: u64, measurement: &[u8]) -> u32 {
+        let may_be_guessed = may_be_guessed(&body[raw.clone()]);
         let span = Span { at: raw.start as u32, length: raw.len() as u32, place: Place::Body };
         let measurement_id = self.measurement_id(measurement);
         self.series.push(Series { hash, key: span, measurement_id });
-        self.add_spelling(hash, span, self.series.len() as u32 - 1)
+        self.add_spelling(hash, span, self.series.len() as u32 - 1, may_be_guessed)
     }
 
     /// Adds the spelling `raw` of the series with the canonical key `key`, and the series if it is new.
@@ -180,17 +190,18 @@ impl Tables {
                 let measurement_id = self.measurement_id(measurement);
                 self.series.push(Series { hash: key_hash, key: span, measurement_id });
                 let series = self.series.len() as u32 - 1;
-                self.add_spelling(key_hash, span, series);
+                self.add_spelling(key_hash, span, series, may_be_guessed(key));
                 series
             }
         };
+        let may_be_guessed = may_be_guessed(&body[raw.clone()]);
         let span = Span { at: raw.start as u32, length: raw.len() as u32, place: Place::Body };
-        self.add_spelling(hash, span, series)
+        self.add_spelling(hash, span, series, may_be_guessed)
     }
 
-    fn add_spelling(&mut self, hash: u64, raw: Span, series: u32) -> u32 {
+    fn add_spelling(&mut self, hash: u64, raw: Span, series: u32, may_be_guessed: bool) -> u32 {
         let at = self.spellings.len() as u32;
-        self.spellings.push(Spelling { hash, raw, series });
+        self.spellings.push(Spelling { hash, raw, series, may_be_guessed });
         self.habits.push(Habit::default());
         let spellings = &self.spellings;
         self.by_raw.insert_unique(hash, at, |&at| spellings[at as usize].hash);
@@ -221,6 +232,10 @@ impl Tables {
         self.by_shape.insert_unique(hash, id, |&at| series_key::hash(&shapes[at as usize].signature));
         id
     }
+}
+
+fn may_be_guessed(raw: &[u8]) -> bool {
+    memchr::memmem::find(raw, b"\\\\").is_none()
 }
 
 /// The bytes that tell two shapes apart: measurement first.

@@ -412,6 +412,20 @@ proptest! {
         fuzz(&body);
     }
 
+    /// Where a usual body is broken in a few places, too.
+    #[test]
+    fn the_fast_path_and_the_plain_one_agree_on_broken_bodies(
+        body in ordinary_body(),
+        breaks in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(b" ,=\\\"\n\r\t\0i.-e9tu#m".to_vec())), 1..6),
+    ) {
+        let mut body = body.repeat(2);
+        for (at, byte) in &breaks {
+            let at = at.index(body.len());
+            body[at] = *byte;
+        }
+        fuzz(&body);
+    }
+
     #[test]
     fn any_bytes_at_all_are_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
         fuzz(&body);
@@ -473,6 +487,42 @@ proptest! {
             }
         }
     }
+}
+
+/// Comparing the two readings proves nothing where the fast one does not read.
+#[test]
+fn ordinary_lines_take_the_fast_path() {
+    let check = |line: &dyn Fn(usize) -> String, plain_lines: u64| {
+        let body: String = (0..1_000).map(line).collect();
+        let mut parser = Parser::new(body.as_bytes(), options(""), Scratch::default());
+        assert_eq!(parser.step(&mut Collector::default(), usize::MAX), Step::Done);
+        assert!(parser.lines_fast() >= 1_000 - plain_lines, "{} of {}", parser.lines_fast(), line(7));
+    };
+    // The first of a shape is read the plain way, and the last bytes of a body are.
+    check(&|at| format!("cpu,host=h{},region=eu user={}i,system=-{at}i {at}\n", at % 10, at % 100), 4);
+    check(
+        &|at| {
+            format!("cpu,host=h{at},region=eu usage_of_something={}.25,b={at}i {}\n", at, at * 1_000_000_000)
+        },
+        4,
+    );
+    check(&|at| format!("log,host=h{} message=\"line {at}, a=b\",ok=true,level=3i\n", at % 3), 4);
+    // Lines that take turns: in measurement, and in the fields of one series.
+    check(&|at| format!("m{},host=a f{}={at}i,other=1i {at}\n", at % 5, at % 5), 30);
+    check(&|at| format!("m,host=a f{}={at}i,other=1i {at}\n", at % 2), 10);
+    // Escapes in tags, once seen.
+    check(&|at| format!("disk,path=C:\\ drive\\,{} used={at}i,free=1i {at}\n", at % 4), 20);
+}
+
+#[test]
+fn a_stream_is_cut_only_where_a_line_certainly_ends() {
+    assert_eq!(complete_line(b"m v=1"), None);
+    assert_eq!(complete_line(b"m v=1\nm"), Some(5));
+    assert_eq!(complete_line(b"\n"), Some(0));
+    assert_eq!(complete_line(b"m s=\"a\nb"), None);
+    assert_eq!(complete_line(b"m s=\"a\nb\"\n"), Some(9));
+    assert_eq!(complete_line(b"m v=1\\\n"), None, "another byte would hide the newline");
+    assert_eq!(complete_line(b"m,t=\"a v=1\n"), Some(10), "a quote in a tag quotes nothing");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub mod owners;
 pub mod router;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -18,18 +18,19 @@ const CORES: usize = 3;
 
 /// What arrived at the cores, and what they are told to answer.
 #[derive(Default)]
-struct Fake {
+pub(crate) struct Fake {
     data: RefCell<Arc<Data>>,
     groups_made: Cell<u64>,
     /// (core, shard) to batches.
     arrived: RefCell<BTreeMap<(usize, u64), Vec<Batch>>>,
     /// Field names whose rows are dropped as of another type.
     conflicting: RefCell<Vec<Vec<u8>>>,
-    fail: RefCell<Option<Error>>,
+    pub(crate) fail: RefCell<Option<Error>>,
     gave_way: Cell<u64>,
 }
 
-fn fake(duration: i64) -> Fake {
+/// A node with the database `db`, whose default policy keeps `duration` ns.
+pub(crate) fn fake(duration: i64) -> Fake {
     let policy = |name: &str, duration| {
         Arc::new(RetentionPolicyInfo {
             id: Default::default(),
@@ -149,7 +150,8 @@ fn write(writer: &Writer<Fake>, body: &str) -> Result<Written, WriteError> {
     block_on(writer.write_lines(&request(""), body.as_bytes()))
 }
 
-fn rows(writer: &Writer<Fake>) -> Vec<(String, i64)> {
+/// Series keys and timestamps of all that arrived.
+pub(crate) fn rows(writer: &Writer<Fake>) -> Vec<(String, i64)> {
     let arrived = writer.backend().arrived.borrow();
     let mut rows: Vec<_> = arrived
         .values()

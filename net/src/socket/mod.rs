@@ -12,6 +12,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod tls;
+pub mod udp;
 pub mod uring;
 
 /// A connection of one core. Dropping it closes it.

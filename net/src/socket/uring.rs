@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,6 +14,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net as glommio_net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::udp::Datagrams;
 use super::{BoxStream, Listener, Peer, Stream};
 use crate::limits::ACCEPT_BACKLOG;
 
@@ -67,7 +68,9 @@ pub fn bind_udp(address: SocketAddr, read_buffer_bytes: usize) -> io::Result<Own
         socket.set_recv_buffer_size(read_buffer_bytes)?;
     }
     socket.bind(&SockAddr::from(address))?;
-    Ok(socket.into())
+    let socket = OwnedFd::from(socket);
+    super::udp::count_drops(socket.as_fd())?;
+    Ok(socket)
 }
 
 /// A bound unix socket that does not listen yet; a stale socket file is replaced.
@@ -231,6 +234,20 @@ impl UdpSocket {
     /// One datagram and who sent it; what does not fit the buffer is lost.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.0.recv_from(buffer).await.map_err(io_error)
+    }
+
+    /// Waits for datagrams and takes all that are queued, up to a bound.
+    pub async fn receive_many(&self, into: &mut Datagrams) -> io::Result<usize> {
+        // SAFETY: the descriptor stays open as long as this socket, which outlives the borrow.
+        let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+        loop {
+            // Looking at the first one is how to wait without taking it from the batch.
+            self.0.peek_from(&mut [0]).await.map_err(io_error)?;
+            match into.take(socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                taken => return taken,
+            }
+        }
     }
 
     /// Sends one datagram.
