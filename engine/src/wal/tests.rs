@@ -68,20 +68,18 @@ fn a_full_wal_names_the_laggard_and_takes_writes_again_once_it_is_snapshotted() 
         let (wal, _) = open(&disk).await.unwrap();
         let work = async {
             wal.append(&[write(1, b"early")]).await.unwrap();
-            let mut last = 1;
             for round in 0..10 {
                 let full = loop {
                     match wal.append(&[write(2, b"busy")]).await {
-                        Ok(sequence) => last = sequence,
+                        Ok(sequence) => wal.snapshotted(ShardId(2), sequence),
                         Err(error) => break error,
                     }
-                    wal.snapshotted(ShardId(2), last);
                 };
                 assert_eq!(full, Error::Full { what: "the WAL" });
                 let (laggard, sequence) = wal.laggard().unwrap();
                 assert_eq!(laggard, ShardId(1));
                 let delete = Entry::Delete { shard: ShardId(2), group: GROUP, body: b"" };
-                last = wal.append(&[delete]).await.expect("a delete is taken by a full WAL");
+                let last = wal.append(&[delete]).await.expect("a delete is taken by a full WAL");
                 wal.snapshotted(ShardId(2), last);
                 wal.append(&[write(1, b"late")]).await.unwrap_err();
                 wal.snapshotted(laggard, sequence);
@@ -310,7 +308,8 @@ fn on_a_real_disk_groups_are_durable_replayed_and_released() {
                 while let Some(group) = replay.next().await.unwrap() {
                     needed += group.entries.len();
                 }
-                assert_eq!(needed, if life == 0 { 0 } else { 10 });
+                // Ten are needed; segments go whole, so some more are there.
+                assert!(if life == 0 { needed == 0 } else { (10..80).contains(&needed) }, "{needed} entries");
                 let (wal, report) = replay.finish(0).await.unwrap();
                 assert_eq!(report.damages, []);
                 let batch = vec![life as u8; 7000];
