@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use tidemark_engine::disk::Disk;
 use tidemark_engine::pool::PoolLimits;
+use tidemark_engine::scan::Scan;
 use tidemark_engine::scan::request::{CatalogRequest, ScanChunk, ScanRequest, ShardRef};
 use tidemark_engine::store::{ForeignEntry, Placement, ShardWrite, Step, Store, StoreOptions, WriteOutcome};
 use tidemark_engine::{Error, Result};
 use tidemark_net::socket::uring::Accepted;
 
+use super::request::{KillOutcome, QueryInfo};
 use super::{CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd};
 use crate::meta::{Command, Data, MetaError, Outcome, View};
 use crate::runtime::{LocalFuture, Priority, Runtime};
@@ -121,6 +123,15 @@ pub trait Decider: 'static {
     fn decide(&self, command: Command) -> LocalFuture<Result<(Outcome, Arc<Data>), MetaError>>;
 }
 
+/// What other cores may ask of the floors above this one.
+pub trait Upstairs: 'static {
+    /// Fills in what those floors count.
+    fn count(&self, stats: &mut CoreStats);
+    /// The queries that run on this core.
+    fn queries(&self) -> Vec<QueryInfo>;
+    fn kill_query(&self, id: u64) -> KillOutcome;
+}
+
 /// A core that has opened its store.
 pub struct Core<D: Disk> {
     pub cores: Cores,
@@ -138,7 +149,7 @@ pub async fn open<D: Disk>(
     disk: D,
     setup: CoreSetup,
     decider: Option<(Rc<dyn Decider>, Arc<Data>)>,
-    net_stats: Rc<dyn Fn(&mut CoreStats)>,
+    upstairs: Rc<dyn Upstairs>,
 ) -> Result<Core<D>> {
     let CoreSetup { end, node, write_timeout, store: store_setup, catalogue, checkpoint } = setup;
     if let Some((_, data)) = &decider {
@@ -161,7 +172,7 @@ pub async fn open<D: Disk>(
         store: store.clone(),
         cores: cores.clone(),
         decider: decider.map(|(decider, _)| decider),
-        net_stats,
+        upstairs,
     });
     assert!(cores.0.local.set(Rc::new(Rc::clone(&server))).is_ok(), "BUG: a core opened twice");
     let (handed, connections) = flume::unbounded();
@@ -289,8 +300,7 @@ struct Server<D: Disk> {
     store: Store<D>,
     cores: Cores,
     decider: Option<Rc<dyn Decider>>,
-    /// Fills in what the layers above count.
-    net_stats: Rc<dyn Fn(&mut CoreStats)>,
+    upstairs: Rc<dyn Upstairs>,
 }
 
 impl<D: Disk> Local for Rc<Server<D>> {
@@ -329,6 +339,8 @@ impl<D: Disk> Server<D> {
             }
             CoreRequest::Adopt(entries) => CoreReply::Done(self.store.adopt(entries).await),
             CoreRequest::Stats => CoreReply::Stats(Box::new(self.stats())),
+            CoreRequest::Queries => CoreReply::Queries(self.upstairs.queries()),
+            CoreRequest::KillQuery { id } => CoreReply::Killed(self.upstairs.kill_query(id)),
         }
     }
 
@@ -394,7 +406,7 @@ impl<D: Disk> Server<D> {
             store: self.store.stats(),
             ..CoreStats::default()
         };
-        (self.net_stats)(&mut stats);
+        self.upstairs.count(&mut stats);
         stats
     }
 
@@ -404,8 +416,9 @@ impl<D: Disk> Server<D> {
     }
 
     async fn open_scan(&self, request: ScanRequest) -> Result<Box<dyn LocalScan>> {
-        let _ = request;
-        Err(Error::Invalid("no scan".to_owned()))
+        let views = self.store.views(&request.shards).await?;
+        let reservation = self.store.pools().query.reserve(0)?;
+        Ok(Box::new(Scan::<D>::start(views, request, Some(reservation))?))
     }
 
     /// Runs a scan for another core.
@@ -428,6 +441,12 @@ impl<D: Disk> Server<D> {
                 return;
             }
         }
+    }
+}
+
+impl<D: Disk> LocalScan for Scan<D> {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<ScanChunk>>> + '_>> {
+        Box::pin(Scan::next(self))
     }
 }
 

@@ -28,7 +28,7 @@ use tidemark_net::pool::Pool;
 use tidemark_net::socket::uring::Accepted;
 
 pub use counters::{CoreStats, CounterValues, Counters};
-pub use request::{CoreReply, CoreRequest};
+pub use request::{CoreReply, CoreRequest, KillOutcome, QueryInfo};
 
 use crate::meta::{Command, Data, MetaError, Outcome, ShardGroupInfo, View};
 use crate::runtime::{Gauges, LocalFuture, Runtime};
@@ -267,6 +267,21 @@ impl Cores {
     pub async fn stats(&self, core: usize) -> Result<CoreStats> {
         match self.call(core, CoreRequest::Stats).await? {
             CoreReply::Stats(stats) => Ok(*stats),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// The queries that run on a core.
+    pub async fn queries(&self, core: usize) -> Result<Vec<QueryInfo>> {
+        match self.call(core, CoreRequest::Queries).await? {
+            CoreReply::Queries(queries) => Ok(queries),
+            _ => Err(mismatch()),
+        }
+    }
+
+    pub async fn kill_query(&self, core: usize, id: u64) -> Result<KillOutcome> {
+        match self.call(core, CoreRequest::KillQuery { id }).await? {
+            CoreReply::Killed(outcome) => Ok(outcome),
             _ => Err(mismatch()),
         }
     }

@@ -42,6 +42,30 @@ pub enum CoreRequest {
     /// At start: entries the asker found in its WAL.
     Adopt(Vec<ForeignEntry>),
     Stats,
+    /// The queries that run on the core.
+    Queries,
+    KillQuery {
+        id: u64,
+    },
+}
+
+/// A running query as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryInfo {
+    pub id: u64,
+    pub text: String,
+    pub database: String,
+    pub duration_ns: u64,
+    pub is_killed: bool,
+}
+
+/// What became of a kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillOutcome {
+    Killed,
+    AlreadyKilled,
+    /// No such query on this core.
+    Unknown,
 }
 
 /// The answer to each kind.
@@ -52,6 +76,8 @@ pub enum CoreReply {
     Catalog(Result<CatalogReply, Error>),
     Proposed(Result<Outcome, MetaError>),
     Stats(Box<CoreStats>),
+    Queries(Vec<QueryInfo>),
+    Killed(KillOutcome),
 }
 
 impl CoreRequest {
@@ -67,7 +93,9 @@ impl CoreRequest {
             | Self::Propose(_)
             | Self::Install(_)
             | Self::Adopt(_)
-            | Self::Stats => Priority::Control,
+            | Self::Stats
+            | Self::Queries
+            | Self::KillQuery { .. } => Priority::Control,
         }
     }
 

@@ -1,7 +1,9 @@
 //! What holds a running query within its bounds: cancellation, memory, points. One per query, on one core.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use super::error::{QueryError, Result};
 use super::rewrite::Limits;
@@ -19,6 +21,8 @@ struct Inner {
     points: Cell<u64>,
     held: Cell<u64>,
     peak: Cell<u64>,
+    /// Woken by an end: who waits for data learns of it at once.
+    waiting: RefCell<Option<Waker>>,
 }
 
 /// Why a query was ended from outside.
@@ -39,6 +43,7 @@ impl Control {
                 points: Cell::new(0),
                 held: Cell::new(0),
                 peak: Cell::new(0),
+                waiting: RefCell::default(),
             }),
         }
     }
@@ -51,7 +56,23 @@ impl Control {
     pub fn end(&self, reason: End) {
         if self.inner.ended.get().is_none() {
             self.inner.ended.set(Some(reason));
+            let waiting = self.inner.waiting.take();
+            if let Some(waker) = waiting {
+                waker.wake();
+            }
         }
+    }
+
+    /// Waits for the end from outside; its error. One waiter at a time.
+    pub async fn ended(&self) -> QueryError {
+        poll_fn(|cx| match self.check() {
+            Err(error) => Poll::Ready(error),
+            Ok(()) => {
+                *self.inner.waiting.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     pub fn is_ended(&self) -> bool {

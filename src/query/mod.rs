@@ -16,6 +16,7 @@ pub mod control;
 pub mod error;
 pub mod eval;
 pub mod exec;
+pub mod fan_out;
 pub mod fill;
 pub mod functions;
 pub mod merge;
@@ -25,6 +26,7 @@ pub mod rewrite;
 pub mod rows;
 pub mod select;
 pub mod source;
+pub mod tracker;
 pub mod types;
 pub mod window;
 

@@ -1,5 +1,6 @@
 //! One core of a running node, from its thread's first to its last moment.
 
+use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -12,8 +13,8 @@ use tidemark_net::socket::Listener;
 use tidemark_net::socket::uring::{Accepted, SocketListener};
 
 use crate::config::Config;
-use crate::cores::main_loop::{self, Core, CoreSetup, Decider};
-use crate::cores::{CoreStats, Cores};
+use crate::cores::main_loop::{self, Core, CoreSetup, Decider, Upstairs};
+use crate::cores::{CoreStats, Cores, KillOutcome, QueryInfo};
 use crate::http::{AccessLog, Http};
 use crate::meta::store::MetaStore;
 use crate::meta::{Command, Data, MetaError, Outcome};
@@ -100,24 +101,16 @@ impl CoreLife {
             let data = meta.current();
             (Rc::new(Catalogue(meta)) as Rc<dyn Decider>, data)
         });
-        // The HTTP side exists only once the core does; its numbers are zero until then.
-        let http: Rc<std::cell::OnceCell<Rc<Http>>> = Rc::default();
-        let counted = Rc::clone(&http);
-        let net_stats = Rc::new(move |stats: &mut CoreStats| {
-            if let Some(http) = counted.get() {
-                stats.net = http.connections.stats();
-                stats.body_pool_used = http.bodies.used();
-                stats.body_pool_limit = http.bodies.limit();
-            }
-        });
+        let above: Rc<Above> = Rc::default();
         let disk = UringDisk::new(&self.data_folder);
-        let core =
-            main_loop::open(runtime.clone(), disk, self.setup, decider, net_stats).await.map_err(told)?;
+        let core = main_loop::open(runtime.clone(), disk, self.setup, decider, Rc::clone(&above) as _)
+            .await
+            .map_err(told)?;
 
         let access_log = self.access_log.map(|lines| AccessLog::new(lines, &self.config.http));
         let serving =
             Rc::new(Http::new(core.cores.clone(), Rc::new(self.config), self.body_bytes, access_log));
-        let _ = http.set(Rc::clone(&serving));
+        let _ = above.http.set(Rc::clone(&serving));
         let stop = start_listening(&core, &serving, self.sockets)?;
         let _ = self.events.send(Event::Serving);
 
@@ -144,6 +137,30 @@ impl CoreLife {
         }
         let _ = self.events.send(Event::Closed);
         Ok(())
+    }
+}
+
+/// What other cores may ask of this core's HTTP side, which exists only once its store is open.
+#[derive(Default)]
+struct Above {
+    http: OnceCell<Rc<Http>>,
+}
+
+impl Upstairs for Above {
+    fn count(&self, stats: &mut CoreStats) {
+        if let Some(http) = self.http.get() {
+            stats.net = http.connections.stats();
+            stats.body_pool_used = http.bodies.used();
+            stats.body_pool_limit = http.bodies.limit();
+        }
+    }
+
+    fn queries(&self) -> Vec<QueryInfo> {
+        Vec::new()
+    }
+
+    fn kill_query(&self, _: u64) -> KillOutcome {
+        KillOutcome::Unknown
     }
 }
 

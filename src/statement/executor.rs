@@ -1,0 +1,233 @@
+//! Runs the statements of a query one after another on this core: the one entry for HTTP and for continuous queries.
+//!
+//! checks and names made whole → tracked, with its bounds → SELECT by the read path (INTO by the write path), all else by
+//! [`execute`](super::execute) → pieces into the sink.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::environment::NodeEnvironment;
+use super::{Environment, into, normalise};
+use crate::config::Config;
+use crate::cores::Cores;
+use crate::cores::counters::{self, Active};
+use crate::influxql::ast::{SelectStatement, Source, Statement};
+use crate::influxql::redact_passwords;
+use crate::meta::UserInfo;
+use crate::query::control::{Control, End};
+use crate::query::error::{QueryError, Result};
+use crate::query::fan_out::FanOut;
+use crate::query::result::ResultSink;
+use crate::query::rewrite::{Defaults, Limits};
+use crate::query::tracker::Tracker;
+use crate::query::{self};
+use crate::write::{Owners, Writer};
+
+/// Part of a core's query pool that one query may hold.
+const QUERY_POOL_SHARE: u64 = 2;
+
+/// What a request says about all its statements.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    pub database: String,
+    pub retention_policy: String,
+    /// Who asks; `None` when nobody has to say.
+    pub user: Option<UserInfo>,
+    /// Asked by GET: statements that change something get a warning.
+    pub read_only: bool,
+}
+
+/// One per core; cheap to clone.
+#[derive(Clone)]
+pub struct Executor(Rc<Inner>);
+
+struct Inner {
+    cores: Cores,
+    source: FanOut,
+    environment: NodeEnvironment,
+    writer: Rc<Writer<Owners>>,
+    tracker: Tracker,
+    limits: Limits,
+    timeout: Option<Duration>,
+    log_after: Option<Duration>,
+}
+
+/// The work, or the error of the query's end from outside, whichever is first.
+async fn until_ended(control: &Control, run: impl Future<Output = Result<()>>) -> Result<()> {
+    futures_lite::future::or(run, async { Err(control.ended().await) }).await
+}
+
+/// Measurements of the request's database that name no policy get the request's.
+fn use_policy(select: &mut SelectStatement, database: &str, policy: &str) {
+    for source in &mut select.sources {
+        match source {
+            Source::Measurement(measurement) => {
+                let is_own = measurement.database.as_deref().is_none_or(|name| name == database);
+                if is_own && measurement.retention_policy.is_none() {
+                    measurement.retention_policy = Some(policy.to_owned());
+                }
+            }
+            // The parser bounds the nesting.
+            Source::Subquery(inner) => use_policy(inner, database, policy),
+        }
+    }
+}
+
+/// Whether a statement changes anything; asked by GET, such statements get a warning.
+fn is_change(statement: &Statement) -> bool {
+    use Statement::*;
+    match statement {
+        Select(select) => select.target.is_some(),
+        CreateDatabase(_)
+        | DropDatabase { .. }
+        | CreateRetentionPolicy(_)
+        | AlterRetentionPolicy(_)
+        | DropRetentionPolicy { .. }
+        | CreateContinuousQuery(_)
+        | DropContinuousQuery { .. }
+        | CreateSubscription(_)
+        | DropSubscription { .. }
+        | CreateUser { .. }
+        | DropUser { .. }
+        | SetPassword { .. }
+        | Grant { .. }
+        | Revoke { .. }
+        | GrantAdmin { .. }
+        | RevokeAdmin { .. }
+        | Delete(_)
+        | DropSeries(_)
+        | DropMeasurement { .. }
+        | DropShard { .. }
+        | KillQuery { .. } => true,
+        _ => false,
+    }
+}
+
+impl Executor {
+    /// `query_bytes` is the core's memory for queries.
+    pub fn new(cores: Cores, config: &Rc<Config>, writer: Rc<Writer<Owners>>, query_bytes: u64) -> Self {
+        let coordinator = &config.coordinator;
+        let some = |duration: crate::config::Duration| (!duration.is_zero()).then(|| duration.std());
+        Self(Rc::new(Inner {
+            source: FanOut::new(cores.clone()),
+            environment: NodeEnvironment::new(cores.clone(), Rc::clone(config)),
+            writer,
+            tracker: Tracker::new(cores.this(), cores.count(), coordinator.max_concurrent_queries),
+            limits: Limits {
+                buckets_max: coordinator.max_select_buckets,
+                series_max: coordinator.max_select_series,
+                points_max: coordinator.max_select_point,
+                budget_bytes: query_bytes / QUERY_POOL_SHARE,
+            },
+            timeout: some(coordinator.query_timeout),
+            log_after: some(coordinator.log_queries_after),
+            cores,
+        }))
+    }
+
+    pub fn tracker(&self) -> &Tracker {
+        &self.0.tracker
+    }
+
+    /// Executes one statement; its answer goes to `sink`. Dropping the future ends the statement on every core.
+    pub async fn execute<S: ResultSink>(&self, statement: &Statement, asked: &Asked, sink: &mut S) -> Result<()> {
+        let inner = &*self.0;
+        let runtime = inner.cores.runtime();
+        let control = Control::new(inner.limits);
+        let started_ns = runtime.monotonic_ns();
+        let text = redact_passwords(&statement.to_string());
+        let is_free = matches!(statement, Statement::ShowQueries | Statement::KillQuery { .. });
+        let _tracked = inner.tracker.begin(text.clone(), &asked.database, control.clone(), started_ns, is_free)?;
+        let counters = inner.cores.counters();
+        counters::add(&counters.queries_executed, 1);
+        let _active = Active::new(&counters.queries_active_now);
+
+        if asked.read_only && is_change(statement) {
+            let warning = format!(
+                "deprecated use of '{statement}' in a read only context, please use a POST request instead"
+            );
+            sink.message("warning", &warning).await?;
+        }
+        let run = self.run(statement, asked, control.clone(), sink);
+        let result = match inner.timeout {
+            None => until_ended(&control, run).await,
+            Some(most) => {
+                let ended = runtime.timeout(most, until_ended(&control, run)).await;
+                ended.unwrap_or_else(|| {
+                    control.end(End::Timeout);
+                    Err(QueryError::Timeout)
+                })
+            }
+        };
+        let took_ns = runtime.monotonic_ns() - started_ns;
+        counters::add(&counters.query_duration_ns, took_ns);
+        counters::add(&counters.queries_finished, 1);
+        if inner.log_after.is_some_and(|after| took_ns > after.as_nanos() as u64) {
+            tracing::warn!(query = %text, database = %asked.database, took_ms = took_ns / 1_000_000, "slow query");
+        }
+        result
+    }
+
+    async fn run<S: ResultSink>(
+        &self,
+        statement: &Statement,
+        asked: &Asked,
+        control: Control,
+        sink: &mut S,
+    ) -> Result<()> {
+        let inner = &*self.0;
+        match statement {
+            Statement::Select(select) => self.select(select, asked, control, sink).await,
+            Statement::Explain(explain) => {
+                let context = self.context(asked, control);
+                query::explain(&inner.source, explain, &context, sink).await
+            }
+            _ => {
+                let context = super::Context {
+                    database: asked.database.clone(),
+                    user: asked.user.clone(),
+                    now: inner.cores.runtime().wall_ns(),
+                    budget_bytes: inner.limits.budget_bytes,
+                };
+                super::execute(statement, &context, &inner.source, &inner.environment, sink).await
+            }
+        }
+    }
+
+    async fn select<S: ResultSink>(
+        &self,
+        select: &SelectStatement,
+        asked: &Asked,
+        control: Control,
+        sink: &mut S,
+    ) -> Result<()> {
+        let inner = &*self.0;
+        let context = self.context(asked, control);
+        let mut select = select.clone();
+        let data = inner.environment.meta();
+        if !asked.retention_policy.is_empty() {
+            use_policy(&mut select, &asked.database, &asked.retention_policy);
+        }
+        normalise::select(&mut select, &data, &asked.database)?;
+        match select.target.take() {
+            None => query::select(&inner.source, &select, &context, sink).await,
+            Some(target) => {
+                let mut into = into::IntoSink::new(&target.measurement, &asked.database, &inner.writer, &inner.cores)?;
+                query::select(&inner.source, &select, &context, &mut into).await?;
+                sink.series(into.finish().await?).await
+            }
+        }
+    }
+
+    fn context(&self, asked: &Asked, control: Control) -> query::Context {
+        query::Context {
+            defaults: Defaults {
+                database: asked.database.clone(),
+                retention_policy: asked.retention_policy.clone(),
+            },
+            now: self.0.cores.runtime().wall_ns(),
+            control,
+        }
+    }
+}
