@@ -6,7 +6,7 @@
 //! 4. [`exec`]: scans of all cores, [`merge`]d; [`calls`] with their [`functions`] and [`fill`]; limits; subqueries;
 //! 5. [`result`]: pieces for a sink that encodes them.
 //!
-//! [`control`] keeps a query within its bounds.
+//! [`control`] keeps a query within its bounds. [`show`] answers what exists, with conditions made [`tag_filter`]s.
 
 pub mod calls;
 pub mod columns;
@@ -25,7 +25,9 @@ pub mod result;
 pub mod rewrite;
 pub mod rows;
 pub mod select;
+pub mod show;
 pub mod source;
+pub mod tag_filter;
 pub mod tracker;
 pub mod types;
 pub mod window;
