@@ -42,7 +42,12 @@ pub struct Cache {
     series: u64,
     time_min: i64,
     time_max: i64,
+    /// Least and greatest version of the batches in it.
+    versions: Option<(Version, Version)>,
 }
+
+/// (hybrid clock, node) of a batch.
+type Version = (u64, u64);
 
 /// The rows of one series.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,7 +91,13 @@ impl Cache {
             series: 0,
             time_min: i64::MAX,
             time_max: i64::MIN,
+            versions: None,
         }
+    }
+
+    /// The least and the greatest version of the batches in it.
+    pub fn versions(&self) -> ((u64, u64), (u64, u64)) {
+        self.versions.unwrap_or_default()
     }
 
     /// Memory in use, in bytes, without the active index.
@@ -134,6 +145,9 @@ impl Cache {
                 })
             })
             .collect();
+        let version = batch.version();
+        let (min, max) = self.versions.unwrap_or((version, version));
+        self.versions = Some((min.min(version), max.max(version)));
         if self.lists.len() < index.len() {
             self.grow_lists(index.len());
         }
@@ -322,6 +336,21 @@ impl Cache {
             self.append(position, shape, timestamp, &values);
         }
         removed as u64
+    }
+
+    /// Moves to another index with the same shapes, which gets the series that have rows here.
+    pub fn move_to(&mut self, from: &ActiveIndex, to: &mut ActiveIndex) {
+        let mut lists = Vec::with_capacity(self.series as usize);
+        for (position, list) in self.lists.iter().enumerate() {
+            if list.rows & !OUT_OF_ORDER == 0 {
+                continue;
+            }
+            let position = position as SeriesPosition;
+            let moved = to.position(from.hash(position), from.key(position));
+            debug_assert_eq!(moved, Some(lists.len() as SeriesPosition), "BUG: the other index was not empty");
+            lists.push(*list);
+        }
+        self.lists = lists;
     }
 
     /// The rows of a list in order of arrival.

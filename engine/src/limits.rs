@@ -7,10 +7,6 @@ pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// Most bytes of rows the cache of one shard may address: row addresses are 32 bits.
 pub const CACHE_GENERATION_BYTES_MAX: u64 = 3 << 30;
 
-/// Most distinct shapes (measurement and field list) a shard's active index keeps. A client that sends every row with
-/// other fields reaches it; the shard is then snapshotted and its shapes start anew.
-pub const SHAPES_MAX: usize = 1 << 16;
-
 /// Field definitions one (shard group, measurement) may have. Beyond it a new field is refused: a client is writing
 /// values into field names.
 pub const FIELDS_PER_MEASUREMENT_MAX: usize = 1 << 20;

@@ -1,27 +1,70 @@
 //! One shard on its owning core: active series, cache generations, and the set of TSM files.
 //!
-//! For readers, [`Shard::view`] is the one entrance. A [`ShardView`] is taken without waiting and stays consistent for as
-//! long as it is held: files that a compaction replaces stay readable, rows that a snapshot moves into a file stay in
-//! the view's caches, and what arrives later is seen or not seen series by series, never half a row. Sources, oldest
-//! first: the files in their order, then the cache. Of equal timestamps the later source's field wins.
+//! For readers, [`Shard::view`] is the one entrance. A [`ShardView`] stays consistent for as long as it is held: files
+//! that a compaction replaces stay readable, rows that a snapshot moves into a file stay in the view's caches, and what
+//! arrives later is seen or not seen series by series, never half a row. Sources, oldest first: the files in their order,
+//! then the cache. Of equal timestamps the later source's field wins.
+//!
+//! Rows deleted are gone from the cache when the delete answers; in files they are masked by tombstones:
+//! [`ShardView::masks`] gives the spans of one series in one file.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Inserted};
 use crate::compact::Pace;
+use crate::compact::file::ShardFile;
+use crate::compact::manifest::Manifest;
+use crate::compact::plan::FileFacts;
+use crate::compact::tombstone::{Tombstone, masks};
+use crate::disk::Disk;
+use crate::error::Result;
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
-use crate::model::{FieldType, Rows, ShardGroupId, ShardId, TimeRange, series_key};
+use crate::model::{Batch, FieldType, Rows, ShardGroupId, ShardId, TimeRange, series_key};
 use crate::scan::request::ShardRef;
+use crate::tsm::{BlockCache, FileName};
+use crate::wait::Gate;
+
+/// Series of the hot generation that are moved to a smaller index in one go; beyond it the move waits for a quieter time.
+const MOVED_SERIES_MAX: u64 = 20_000;
 
 /// One per shard owned by this core.
-pub struct Shard {
+pub struct Shard<D: Disk> {
     pub(crate) id: ShardId,
     pub(crate) group: ShardGroupId,
+    pub(crate) folder: String,
     cache: RefCell<CacheView>,
-    /// When the last write came, on the clock given to the store; 0 before the first.
+    /// Up to which sequence of which WAL entries are in the hot generation, and in the sealed one.
+    hot_through: RefCell<Vec<(u64, u64)>>,
+    sealed_through: RefCell<Vec<(u64, u64)>>,
+    /// Read when first needed.
+    files: RefCell<Option<FileSet<D>>>,
+    reading: Gate,
+    /// When the last write came, on the clock given to the store.
     pub(crate) written_at_ns: Cell<u64>,
+    /// Its files may need merging.
+    pub(crate) wants_plan: Cell<bool>,
     pub(crate) is_dropped: Cell<bool>,
+    /// What the pools count for it: (write pool, index pool).
+    pub(crate) charged: Cell<(u64, u64)>,
+}
+
+/// The files of a shard, their order and their deletes, at one moment. Cheap to clone.
+pub struct FileSet<D: Disk> {
+    pub(crate) manifest: Rc<Manifest>,
+    /// Oldest first, as in the manifest.
+    pub files: Rc<Vec<Rc<ShardFile<D>>>>,
+    pub tombstones: Rc<Vec<Rc<Tombstone>>>,
+}
+
+impl<D: Disk> Clone for FileSet<D> {
+    fn clone(&self) -> Self {
+        Self {
+            manifest: self.manifest.clone(),
+            files: self.files.clone(),
+            tombstones: self.tombstones.clone(),
+        }
+    }
 }
 
 /// The rows of a shard that are not in files: what scans read, series by series.
@@ -33,9 +76,20 @@ pub struct CacheView {
 }
 
 /// What a scan reads of one shard.
-pub struct ShardView {
+pub struct ShardView<D: Disk> {
     pub shard: ShardRef,
+    /// Oldest first; [`ShardFile::reader`] opens one.
+    pub files: Rc<Vec<Rc<ShardFile<D>>>>,
+    pub tombstones: Rc<Vec<Rc<Tombstone>>>,
+    /// Newer than all files.
     pub cache: CacheView,
+}
+
+impl<D: Disk> ShardView<D> {
+    /// The spans of time in which rows of this series in this file are deleted.
+    pub fn masks(&self, file: &ShardFile<D>, key: &[u8]) -> Vec<TimeRange> {
+        masks(&self.tombstones, file.entry.id, key).collect()
+    }
 }
 
 impl CacheView {
@@ -75,11 +129,7 @@ impl CacheView {
     }
 
     /// The series of one measurement out of [`sorted`](Self::sorted), in the order of their keys.
-    pub fn of_measurement<'a>(
-        &self,
-        sorted: &'a [SeriesPosition],
-        measurement: &[u8],
-    ) -> Vec<SeriesPosition> {
+    pub fn of_measurement(&self, sorted: &[SeriesPosition], measurement: &[u8]) -> Vec<SeriesPosition> {
         let mut escaped = Vec::new();
         series_key::escape_measurement_into(&mut escaped, measurement);
         let index = self.index.borrow();
@@ -114,12 +164,7 @@ impl CacheView {
 
     /// Rows of a series within `time`, in time order, merged; of the fields in `wanted` only (`None`: all). `None` when
     /// there are none.
-    pub fn read(
-        &self,
-        position: SeriesPosition,
-        time: TimeRange,
-        wanted: Option<&[Vec<u8>]>,
-    ) -> Option<Rows> {
+    pub fn read(&self, position: SeriesPosition, time: TimeRange, wanted: Option<&[Vec<u8>]>) -> Option<Rows> {
         let index = self.index.borrow();
         let hot = self.hot.borrow().read(&index, position, time, wanted);
         let Some(sealed) = &self.sealed else { return hot };
@@ -137,16 +182,84 @@ impl CacheView {
     pub fn fields_of(&self, measurement: &[u8]) -> Vec<(Vec<u8>, FieldType)> {
         self.index.borrow().fields_of(measurement)
     }
+
+    /// Takes the rows of a series within `time` out of both generations.
+    pub(crate) fn delete(&self, position: SeriesPosition, time: TimeRange) {
+        if let Some(sealed) = &self.sealed {
+            sealed.borrow_mut().delete(position, time);
+        }
+        self.hot.borrow_mut().delete(position, time);
+    }
+
+    pub(crate) fn index(&self) -> &Rc<RefCell<ActiveIndex>> {
+        &self.index
+    }
+
+    pub(crate) fn sealed(&self) -> Option<&Rc<RefCell<Cache>>> {
+        self.sealed.as_ref()
+    }
+
+    /// Rows, and bytes of rows and of the index.
+    pub(crate) fn size(&self) -> (u64, u64, u64) {
+        let hot = self.hot.borrow();
+        let (sealed_rows, sealed_bytes) = self.sealed.as_ref().map_or((0, 0), |cache| {
+            let cache = cache.borrow();
+            (cache.rows(), cache.bytes())
+        });
+        (hot.rows() + sealed_rows, hot.bytes() + sealed_bytes, self.index.borrow().bytes())
+    }
 }
 
-impl Shard {
+impl<D: Disk> FileSet<D> {
+    /// Makes the runtime side of a manifest; files that `before` has open stay so.
+    pub(crate) fn new(
+        manifest: Manifest,
+        before: &[Rc<ShardFile<D>>],
+        disk: &D,
+        folder: &str,
+        cache: &Rc<BlockCache>,
+    ) -> Result<Self> {
+        let files = manifest
+            .files
+            .iter()
+            .map(|entry| match before.iter().find(|file| file.entry == *entry) {
+                Some(file) => file.clone(),
+                None => Rc::new(ShardFile::new(disk, folder, *entry, cache)),
+            })
+            .collect();
+        let tombstones = Rc::new(manifest.compile_tombstones()?);
+        Ok(Self { manifest: Rc::new(manifest), files: Rc::new(files), tombstones })
+    }
+
+    /// What the plan needs to know.
+    pub(crate) fn facts(&self) -> Vec<FileFacts> {
+        self.manifest
+            .files
+            .iter()
+            .map(|file| FileFacts {
+                level: file.level,
+                bytes: file.bytes,
+                tombstones: self.tombstones.iter().filter(|tombstone| tombstone.masks_file(file.id)).count(),
+            })
+            .collect()
+    }
+}
+
+impl<D: Disk> Shard<D> {
     pub(crate) fn new(shard: ShardRef) -> Self {
         Self {
             id: shard.shard,
             group: shard.group,
+            folder: format!("data/{}/{}", shard.group, shard.shard),
             cache: RefCell::new(CacheView::new()),
+            hot_through: RefCell::default(),
+            sealed_through: RefCell::default(),
+            files: RefCell::new(None),
+            reading: Gate::new(),
             written_at_ns: Cell::new(0),
+            wants_plan: Cell::new(true),
             is_dropped: Cell::new(false),
+            charged: Cell::new((0, 0)),
         }
     }
 
@@ -155,14 +268,118 @@ impl Shard {
     }
 
     /// What a scan reads: see the module's head.
-    pub async fn view(&self) -> crate::Result<ShardView> {
-        Ok(ShardView { shard: self.reference(), cache: self.cache.borrow().clone() })
+    pub async fn view(&self, disk: &D, cache: &Rc<BlockCache>) -> Result<ShardView<D>> {
+        let set = self.file_set(disk, cache).await?;
+        // No wait between the two: a snapshot moves rows from the one to the other in one go.
+        Ok(ShardView {
+            shard: self.reference(),
+            files: set.files,
+            tombstones: set.tombstones,
+            cache: self.cache.borrow().clone(),
+        })
     }
 
-    /// Puts a batch into the hot cache; `refused` as in [`Cache::insert`].
-    pub(crate) fn insert(&self, batch: &crate::model::Batch, refused: &[bool]) -> crate::cache::Inserted {
+    /// The shard's files. At the first call the manifest is read, and what it does not name is removed.
+    pub(crate) async fn file_set(&self, disk: &D, cache: &Rc<BlockCache>) -> Result<FileSet<D>> {
+        if let Some(set) = self.files.borrow().as_ref() {
+            return Ok(set.clone());
+        }
+        let _inside = self.reading.enter().await;
+        if let Some(set) = self.files.borrow().as_ref() {
+            return Ok(set.clone());
+        }
+        let entries = disk.list(&self.folder).await?;
+        let manifest = Manifest::read(disk, &self.folder, &entries).await?;
+        for entry in &entries {
+            let is_named = manifest.files.iter().any(|file| file.name().file_name() == entry.name);
+            let is_ours = FileName::parse(&entry.name).is_some() || entry.name.ends_with(".tmp");
+            if is_ours && !is_named {
+                disk.remove_file(&format!("{}/{}", self.folder, entry.name)).await?;
+            }
+        }
+        let set = FileSet::new(manifest, &[], disk, &self.folder, cache)?;
+        *self.files.borrow_mut() = Some(set.clone());
+        Ok(set)
+    }
+
+    /// The files, when they were read already.
+    pub(crate) fn known_files(&self) -> Option<FileSet<D>> {
+        self.files.borrow().clone()
+    }
+
+    pub(crate) fn cache(&self) -> CacheView {
+        self.cache.borrow().clone()
+    }
+
+    /// Puts a batch into the hot generation; `refused` as in [`Cache::insert`].
+    pub(crate) fn insert(&self, batch: &Batch, refused: &[bool], wal_id: u64, sequence: u64) -> Inserted {
+        self.note_through(wal_id, sequence);
         let cache = self.cache.borrow();
         let mut index = cache.index.borrow_mut();
         cache.hot.borrow_mut().insert(&mut index, batch, refused)
     }
+
+    /// An entry of a WAL is applied.
+    pub(crate) fn note_through(&self, wal_id: u64, sequence: u64) {
+        note_through(&mut self.hot_through.borrow_mut(), wal_id, sequence);
+    }
+
+    /// Whether there are rows, or WAL entries applied, that no manifest knows of.
+    pub(crate) fn needs_snapshot(&self) -> bool {
+        self.cache.borrow().sealed.is_some() || !self.hot_through.borrow().is_empty()
+    }
+
+    /// Whether there are rows whose durable copy is in another core's WAL.
+    pub(crate) fn has_rows_of_other_wals(&self, own: u64) -> bool {
+        let is_other = |marks: &RefCell<Vec<(u64, u64)>>| marks.borrow().iter().any(|(wal_id, _)| *wal_id != own);
+        is_other(&self.hot_through) || is_other(&self.sealed_through)
+    }
+
+    /// Starts a new hot generation, unless one is sealed already (whose snapshot failed).
+    pub(crate) fn seal(&self) {
+        let mut cache = self.cache.borrow_mut();
+        if cache.sealed.is_none() {
+            cache.sealed = Some(std::mem::take(&mut cache.hot));
+            *self.sealed_through.borrow_mut() = std::mem::take(&mut self.hot_through.borrow_mut());
+        }
+    }
+
+    /// Up to which sequences the sealed generation reaches.
+    pub(crate) fn sealed_through(&self) -> Vec<(u64, u64)> {
+        self.sealed_through.borrow().clone()
+    }
+
+    /// The files change, and with `is_snapshotted` the sealed generation is in them.
+    pub(crate) fn switch(&self, set: FileSet<D>, is_snapshotted: bool) {
+        *self.files.borrow_mut() = Some(set);
+        if is_snapshotted {
+            self.sealed_through.borrow_mut().clear();
+            let mut cache = self.cache.borrow_mut();
+            cache.sealed = None;
+            shrink_index(&mut cache);
+        }
+    }
+}
+
+/// Raises a WAL's mark in a list of (WAL id, sequence).
+pub(crate) fn note_through(marks: &mut Vec<(u64, u64)>, wal_id: u64, sequence: u64) {
+    match marks.iter_mut().find(|(id, _)| *id == wal_id) {
+        Some((_, known)) => *known = (*known).max(sequence),
+        None => marks.push((wal_id, sequence)),
+    }
+}
+
+/// Lets quiet series go when they are most of the index. Views keep the old index and generation.
+fn shrink_index(cache: &mut CacheView) {
+    let (live, all) = (cache.hot.borrow().series(), cache.index.borrow().len() as u64);
+    if live == 0 {
+        *cache = CacheView::new();
+        return;
+    }
+    if live * 2 > all || live > MOVED_SERIES_MAX || Rc::strong_count(&cache.hot) > 1 {
+        return;
+    }
+    let mut successor = cache.index.borrow().successor();
+    cache.hot.borrow_mut().move_to(&cache.index.borrow(), &mut successor);
+    cache.index = Rc::new(RefCell::new(successor));
 }

@@ -10,22 +10,34 @@
 //!
 //! A write: `unknown_fields` → (registrar's core) `register_fields` → `learn_fields` → `write`.
 
-use std::cell::{Cell, RefCell};
+mod background;
+mod commit;
+mod delete;
+mod replay;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use crate::compact::Pace;
+use crate::compact::file::ShardFile;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::fields::{FieldDefinition, FieldTypeConflict, FieldTypes};
-use crate::limits::COMMIT_BYTES_MAX;
+use crate::index::registrar::Registrar;
 use crate::model::{Batch, ShardGroupId, ShardId, TimeRange};
-use crate::pool::{PoolLimits, Pools, Reservation};
+use crate::pool::{PoolLimits, Pools};
 use crate::scan::request::{ShardRef, TagFilter};
 use crate::shard::{Shard, ShardView};
 use crate::stats::Stats;
-use crate::wait::Signal;
+use crate::tsm::BlockCache;
+use crate::wait::{Gate, Signal};
+use crate::wal::Wal;
+use background::Running;
+use commit::Pending;
+use replay::Orphan;
 
 /// Where a shard named in a WAL lives now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +60,8 @@ pub struct StoreOptions {
     pub shards: Vec<ShardRef>,
     /// Decides about a WAL entry's shard.
     pub placement: Rc<dyn Fn(ShardRef) -> Placement>,
+    /// Whether this core decides the field types of a group.
+    pub is_registrar: Rc<dyn Fn(ShardGroupId) -> bool>,
     pub pools: PoolLimits,
     /// A shard's cache is snapshotted when the core's caches exceed this (the node's total divided by the cores).
     pub cache_snapshot_bytes: u64,
@@ -69,6 +83,7 @@ impl StoreOptions {
             wal_ids_replayed: vec![wal_id],
             shards: Vec::new(),
             placement: Rc::new(|_| Placement::Here),
+            is_registrar: Rc::new(|_| true),
             pools: PoolLimits::split(bytes),
             cache_snapshot_bytes: 25 << 20,
             cache_cold_ns: 5_000_000_000,
@@ -109,8 +124,17 @@ pub struct ForeignEntry {
     /// The WAL it stands in and its place there.
     pub wal_id: u64,
     pub sequence: u64,
+    pub kind: EntryKind,
     /// As it stands in the WAL.
     pub body: Vec<u8>,
+}
+
+/// What a [`ForeignEntry`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    Write,
+    Delete,
+    ShardDropped,
 }
 
 /// What is deleted in the given shards: rows of `measurement` (`None`: all) whose series pass `series`, within `time`.
@@ -144,64 +168,78 @@ struct Inner<D: Disk> {
     disk: D,
     options: StoreOptions,
     pools: Pools,
-    shards: RefCell<HashMap<ShardId, Rc<Shard>>>,
-    fields: RefCell<FieldTypes>,
+    block_cache: Rc<BlockCache>,
+    wal: OnceCell<Wal<D>>,
+    shards: RefCell<HashMap<ShardId, Rc<Shard<D>>>>,
+    fields: Rc<RefCell<FieldTypes>>,
+    registrar: Registrar<D>,
+    /// Writes and deletes on their way into the WAL, in order.
     queue: RefCell<VecDeque<Pending>>,
     queued: Signal,
+    /// The commit loop has taken something it has not answered yet.
+    is_committing: Cell<bool>,
+    committed: Signal,
+    /// Held while the files of a shard, or its generations, change: by a background step and by a delete.
+    structure: Gate,
+    running: RefCell<Option<Running<D>>>,
+    /// Files no manifest names any more, until their last reader is gone.
+    replaced: RefCell<Vec<Rc<ShardFile<D>>>>,
+    /// (shard, sequence) in the own WAL of shards that are gone; only during replay.
+    unneeded: RefCell<Vec<(ShardId, u64)>>,
+    /// WALs of former cores, read and not yet given up.
+    orphans: RefCell<Vec<Orphan<D>>>,
+    /// Shards whose entries in this core's WAL belong to other cores.
+    foreign_shards: RefCell<Vec<ShardId>>,
+    /// Bytes of all caches' rows.
+    cache_bytes: Cell<u64>,
     background: Signal,
     room: Signal,
+    pace: Pace,
+    /// No new writes.
     is_closing: Cell<bool>,
-    failed: RefCell<Option<Error>>,
+    /// Nothing more at all.
+    is_closed: Cell<bool>,
     now_ns: Cell<u64>,
     stats: RefCell<Stats>,
-}
-
-/// One call of `write` on its way through the commit loop.
-struct Pending {
-    writes: Vec<ShardWrite>,
-    refused: Vec<Vec<bool>>,
-    bytes: usize,
-    room: Reservation,
-    answer: Rc<Answer>,
-}
-
-#[derive(Default)]
-struct Answer {
-    result: RefCell<Option<Result<()>>>,
-    given: Signal,
 }
 
 impl<D: Disk> Store<D> {
     /// Opens the store and replays its WALs. The second value: entries that belong to other cores.
     pub async fn open(disk: D, options: StoreOptions) -> Result<(Self, Vec<ForeignEntry>)> {
         let pools = Pools::new(options.pools);
-        let shards = options.shards.iter().map(|shard| (shard.shard, Rc::new(Shard::new(*shard)))).collect();
+        let shards =
+            options.shards.iter().map(|shard| (shard.shard, Rc::new(Shard::new(*shard)))).collect();
+        let fields = Rc::new(RefCell::new(FieldTypes::new()));
         let store = Self(Rc::new(Inner {
+            block_cache: BlockCache::new(options.pools.block_cache_bytes as usize),
+            registrar: Registrar::new(disk.clone(), fields.clone()),
             disk,
             options,
             pools,
+            wal: OnceCell::new(),
             shards: RefCell::new(shards),
-            fields: RefCell::new(FieldTypes::new()),
+            fields,
             queue: RefCell::new(VecDeque::new()),
             queued: Signal::new(),
+            is_committing: Cell::new(false),
+            committed: Signal::new(),
+            structure: Gate::new(),
+            running: RefCell::new(None),
+            replaced: RefCell::new(Vec::new()),
+            unneeded: RefCell::new(Vec::new()),
+            orphans: RefCell::new(Vec::new()),
+            foreign_shards: RefCell::new(Vec::new()),
+            cache_bytes: Cell::new(0),
             background: Signal::new(),
             room: Signal::new(),
+            pace: Pace::new(),
             is_closing: Cell::new(false),
-            failed: RefCell::new(None),
+            is_closed: Cell::new(false),
             now_ns: Cell::new(0),
             stats: RefCell::new(Stats::default()),
         }));
-        Ok((store, Vec::new()))
-    }
-
-    /// Takes over entries another core found for shards of this one. Durable when it answers.
-    pub async fn adopt(&self, entries: Vec<ForeignEntry>) -> Result<()> {
-        if entries.is_empty() { Ok(()) } else { Err(Error::Closed) }
-    }
-
-    /// All owners have adopted what this core's WALs held for them: lets the old WALs go.
-    pub async fn release_foreign(&self) -> Result<()> {
-        Ok(())
+        let foreign = store.replay().await?;
+        Ok((store, foreign))
     }
 
     /// The fields of a batch this core does not know the types of: what to ask the group's registrar before `write`.
@@ -216,8 +254,7 @@ impl<D: Disk> Store<D> {
         group: ShardGroupId,
         asked: Vec<FieldDefinition>,
     ) -> Result<Vec<FieldDefinition>> {
-        let (answer, _new) = self.0.fields.borrow_mut().register(group, &asked);
-        Ok(answer)
+        self.0.registrar.register(group, &asked).await
     }
 
     /// Takes over the registrar's answer.
@@ -228,154 +265,73 @@ impl<D: Disk> Store<D> {
     /// On every core after DROP MEASUREMENT; on the registrar core durable when it answers. Rows are deleted by
     /// [`Store::delete`] first.
     pub async fn forget_measurement(&self, group: ShardGroupId, measurement: &[u8]) -> Result<()> {
+        if (self.0.options.is_registrar)(group) {
+            return self.0.registrar.forget(group, measurement).await;
+        }
         self.0.fields.borrow_mut().forget_measurement(group, measurement);
         Ok(())
     }
 
-    /// Writes batches; durable when it answers, one outcome per write. Writes enter in the order of the calls' first
-    /// polls. `Error::Full`: the write pool has no room, nothing was written, the caller may try again after
-    /// [`Store::write_room`]. `Error::ReadOnly`, `Error::DiskFull`: nothing was acknowledged.
-    pub async fn write(&self, writes: Vec<ShardWrite>, now_ns: u64) -> Result<Vec<WriteOutcome>> {
-        let inner = &*self.0;
-        if inner.is_closing.get() {
-            return Err(Error::Closed);
-        }
-        if let Some(error) = inner.failed.borrow().clone() {
-            return Err(error);
-        }
-        inner.now_ns.set(inner.now_ns.get().max(now_ns));
-        let bytes: usize = writes.iter().map(|write| write.batch.as_bytes().len()).sum();
-        let room = inner.pools.write.reserve(bytes as u64).inspect_err(|_| {
-            inner.stats.borrow_mut().writes_refused += 1;
-            inner.background.raise();
-        })?;
-        let mut outcomes = Vec::with_capacity(writes.len());
-        let mut refused = Vec::with_capacity(writes.len());
-        {
-            let fields = inner.fields.borrow();
-            for write in &writes {
-                let verdict = fields.check(write.group, &write.batch);
-                outcomes.push(WriteOutcome {
-                    dropped: verdict.rows,
-                    first: verdict
-                        .conflict
-                        .map(|conflict| (verdict.first_row, DropReason::FieldTypeConflict(conflict))),
-                });
-                refused.push(verdict.refused);
-            }
-        }
-        let answer = Rc::new(Answer::default());
-        inner.queue.borrow_mut().push_back(Pending { writes, refused, bytes, room, answer: answer.clone() });
-        inner.queued.raise();
-        answer.given.until(|| answer.result.borrow().is_some()).await;
-        let result = answer.result.borrow_mut().take();
-        result.unwrap_or(Err(Error::Closed))?;
-        Ok(outcomes)
-    }
-
-    /// Answers when the write pool may have room again.
-    pub async fn write_room(&self) {
-        let seen = self.0.room.count();
-        if self.0.pools.write.is_full() {
-            self.0.background.raise();
-            self.0.room.after(seen).await;
-        }
-    }
-
-    /// Group commit; a task of its own for the store's whole life. Ends after [`Store::close`] has begun and the
-    /// queue is empty.
-    pub async fn commit_loop(&self) {
-        let inner = &*self.0;
-        loop {
-            inner.queued.until(|| !inner.queue.borrow().is_empty() || inner.is_closing.get()).await;
-            let mut group: Vec<Pending> = Vec::new();
-            {
-                let mut queue = inner.queue.borrow_mut();
-                let mut bytes = 0;
-                while let Some(next) = queue.front() {
-                    if !group.is_empty() && bytes + next.bytes > COMMIT_BYTES_MAX {
-                        break;
-                    }
-                    bytes += next.bytes;
-                    group.extend(queue.pop_front());
-                }
-            }
-            if group.is_empty() {
-                return;
-            }
-            for pending in group {
-                self.apply(&pending);
-                drop(pending.room);
-                *pending.answer.result.borrow_mut() = Some(Ok(()));
-                pending.answer.given.raise();
-                futures_lite::future::yield_now().await;
-            }
-        }
-    }
-
-    fn apply(&self, pending: &Pending) {
-        let inner = &*self.0;
-        for (write, refused) in pending.writes.iter().zip(&pending.refused) {
-            let shard = self.shard(ShardRef { shard: write.shard, group: write.group });
-            let inserted = shard.insert(&write.batch, refused);
-            shard.written_at_ns.set(inner.now_ns.get());
-            let mut stats = inner.stats.borrow_mut();
-            stats.batches_written += 1;
-            stats.points_written += inserted.rows;
-            stats.values_written += inserted.values;
-            stats.points_dropped += inserted.refused;
-        }
-    }
-
     /// The shard, made when this core sees it for the first time.
-    pub(crate) fn shard(&self, shard: ShardRef) -> Rc<Shard> {
+    fn shard(&self, shard: ShardRef) -> Rc<Shard<D>> {
         self.0.shards.borrow_mut().entry(shard.shard).or_insert_with(|| Rc::new(Shard::new(shard))).clone()
     }
 
-    /// What a scan reads of these shards; shards without any data here are left out.
-    pub async fn views(&self, shards: &[ShardRef]) -> Result<Vec<ShardView>> {
+    /// What a scan reads of these shards; shards this core does not have are left out.
+    pub async fn views(&self, shards: &[ShardRef]) -> Result<Vec<ShardView<D>>> {
         let mut views = Vec::with_capacity(shards.len());
         for shard in shards {
-            views.push(self.shard(*shard).view().await?);
+            let shard = self.0.shards.borrow().get(&shard.shard).cloned();
+            if let Some(shard) = shard {
+                views.push(shard.view(&self.0.disk, &self.0.block_cache).await?);
+            }
         }
         Ok(views)
     }
 
-    /// Deletes; masked in every later scan when it answers, and durable. Space comes back in the background.
-    pub async fn delete(&self, request: DeleteRequest, now_ns: u64) -> Result<()> {
-        self.0.now_ns.set(self.0.now_ns.get().max(now_ns));
-        let _ = request;
-        Err(Error::Invalid("delete".to_owned()))
-    }
-
-    /// Removes a shard with all its data; its WAL entries are skipped at replay because `placement` says `Gone`.
+    /// Removes a shard with all its data. What the WAL still holds of it is skipped at replay: `placement` says `Gone`.
     pub async fn drop_shard(&self, shard: ShardRef) -> Result<()> {
-        if let Some(shard) = self.0.shards.borrow_mut().remove(&shard.shard) {
-            shard.is_dropped.set(true);
+        let inner = &*self.0;
+        let Some(dropped) = inner.shards.borrow_mut().remove(&shard.shard) else { return Ok(()) };
+        dropped.is_dropped.set(true);
+        let _inside = inner.structure.enter().await;
+        self.abandon_merge_of(shard.shard).await?;
+        self.uncharge(&dropped);
+        if let Some(wal) = inner.wal.get() {
+            wal.forget_shard(shard.shard);
         }
-        self.0.disk.remove_dir_all(&format!("data/{}/{}", shard.group, shard.shard)).await
-    }
-
-    /// Does a bounded piece of background work: at most about `budget` bytes of a merge, or one snapshot. Errors that
-    /// concern one shard only are counted and do not stop the others.
-    pub async fn background_step(&self, now_ns: u64, budget: u64) -> Result<Step> {
-        self.0.now_ns.set(self.0.now_ns.get().max(now_ns));
-        let _ = budget;
-        Ok(Step::IdleUntil(now_ns + 1_000_000_000))
-    }
-
-    /// Answers when there is background work before the time the last step named.
-    pub async fn background_wanted(&self) {
-        let seen = self.0.background.count();
-        self.0.background.after(seen).await;
+        inner.stats.borrow_mut().shards_dropped += 1;
+        inner.room.raise();
+        inner.disk.remove_dir_all(&dropped.folder).await
     }
 
     pub fn stats(&self) -> Stats {
         let inner = &*self.0;
         let mut stats = *inner.stats.borrow();
-        stats.shards_now = inner.shards.borrow().len() as u64;
+        let shards = inner.shards.borrow();
+        stats.shards_now = shards.len() as u64;
+        for shard in shards.values() {
+            let cache = shard.cache();
+            let (rows, row_bytes, index_bytes) = cache.size();
+            stats.cache_rows_now += rows;
+            stats.cache_bytes_now += row_bytes;
+            stats.index_bytes_now += index_bytes;
+            stats.series_active_now += cache.index().borrow().len() as u64;
+            if let Some(set) = shard.known_files() {
+                stats.shards_open_now += u64::from(set.files.iter().any(|file| file.is_open()));
+                stats.tsm_files_now += set.files.len() as u64;
+                stats.tsm_bytes_now += set.files.iter().map(|file| file.entry.bytes).sum::<u64>();
+                stats.tombstones_now += set.tombstones.len() as u64;
+            }
+        }
         stats.write_pool_used_now = inner.pools.write.used();
         stats.write_pool_max_now = inner.pools.write.max();
+        if let Some(wal) = inner.wal.get() {
+            let wal = wal.stats();
+            stats.wal_writes = wal.records;
+            stats.wal_bytes = wal.entry_bytes;
+            stats.wal_bytes_now = wal.live_bytes_now;
+        }
         stats
     }
 
@@ -384,12 +340,60 @@ impl<D: Disk> Store<D> {
         &self.0.pools
     }
 
-    /// Takes no more writes, lets the commit loop end, and with `snapshot` writes all caches to files, so that the next
-    /// start has nothing to replay.
+    /// Why no write is taken any more, if so: reads go on, a restart replays.
+    pub fn refusal(&self) -> Option<Error> {
+        self.0.wal.get().and_then(Wal::refusal)
+    }
+
+    /// Takes no more writes, answers those under way, and with `snapshot` writes all caches to files, so that the next
+    /// start has nothing to replay. The commit loop ends.
     pub async fn close(&self, snapshot: bool) -> Result<()> {
-        let _ = snapshot;
-        self.0.is_closing.set(true);
-        self.0.queued.raise();
-        Ok(())
+        let inner = &*self.0;
+        inner.is_closing.set(true);
+        inner.committed.until(|| inner.queue.borrow().is_empty() && !inner.is_committing.get()).await;
+        let result = self.close_files(snapshot).await;
+        inner.is_closed.set(true);
+        inner.queued.raise();
+        inner.background.raise();
+        let closed = match inner.wal.get() {
+            Some(wal) => wal.close().await,
+            None => Ok(()),
+        };
+        result.and(closed)
+    }
+
+    async fn close_files(&self, snapshot: bool) -> Result<()> {
+        let inner = &*self.0;
+        let _inside = inner.structure.enter().await;
+        let running = inner.running.borrow_mut().take();
+        if let Some(running) = running {
+            running.merge.abandon().await?;
+        }
+        if snapshot {
+            let shards: Vec<_> = inner.shards.borrow().values().cloned().collect();
+            for shard in shards.iter().filter(|shard| shard.needs_snapshot()) {
+                self.snapshot(shard).await?;
+            }
+        }
+        inner.registrar.close().await
+    }
+
+    /// Brings the pools' counters to what a shard uses now.
+    fn charge(&self, shard: &Shard<D>) {
+        let (_, rows, index) = shard.cache().size();
+        let (charged_rows, charged_index) = shard.charged.replace((rows, index));
+        let inner = &*self.0;
+        inner.pools.write.charge(rows);
+        inner.pools.write.give_back(charged_rows);
+        inner.pools.index.charge(index);
+        inner.pools.index.give_back(charged_index);
+        inner.cache_bytes.set(inner.cache_bytes.get() + rows - charged_rows);
+    }
+
+    fn uncharge(&self, shard: &Shard<D>) {
+        let (rows, index) = shard.charged.replace((0, 0));
+        self.0.pools.write.give_back(rows);
+        self.0.pools.index.give_back(index);
+        self.0.cache_bytes.set(self.0.cache_bytes.get() - rows);
     }
 }

@@ -9,12 +9,12 @@
 //!     8  u32  length of what follows the checksum
 //!    12  u32  crc32c of it
 //!    16  varint next file id
-//!        varint files, oldest first: varint id, u8 level, varint bytes, varint rows, zigzag first time, zigzag last time
+//!        varint files, oldest first: varint id, u8 level, u8 level in its name, varint bytes, varint rows, zigzag first time, zigzag last time
 //!        varint tombstones: predicate, varint files, varint ids each as difference to the one before
 //!        varint WALs: varint WAL id, varint sequence up to which this shard's entries are in the files
 
 use crate::compact::tombstone::{Predicate, Tombstone, take_byte};
-use crate::disk::{AlignedBuffer, Disk, DiskFile, OpenMode};
+use crate::disk::{AlignedBuffer, DirEntry, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::model::batch::{put_varint, take_varint, unzigzag, zigzag};
 
@@ -29,7 +29,10 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub struct FileEntry {
     /// Names the file; never used twice in a shard.
     pub id: u64,
+    /// What it counts as; a shard's only file becomes full without being written again.
     pub level: u8,
+    /// The level it was written for, part of its name.
+    pub named_level: u8,
     pub bytes: u64,
     pub rows: u64,
     /// First and last timestamp, both inside.
@@ -68,7 +71,7 @@ impl Manifest {
         put_varint(&mut body, self.files.len() as u64);
         for file in &self.files {
             put_varint(&mut body, file.id);
-            body.push(file.level);
+            body.extend_from_slice(&[file.level, file.named_level]);
             put_varint(&mut body, file.bytes);
             put_varint(&mut body, file.rows);
             put_varint(&mut body, zigzag(file.time_min));
@@ -126,6 +129,7 @@ impl Manifest {
             manifest.files.push(FileEntry {
                 id: take_varint(bytes)?,
                 level: take_byte(bytes)?,
+                named_level: take_byte(bytes)?,
                 bytes: take_varint(bytes)?,
                 rows: take_varint(bytes)?,
                 time_min: unzigzag(take_varint(bytes)?),
@@ -148,10 +152,8 @@ impl Manifest {
         Some(manifest)
     }
 
-    /// The manifest of the shard in `folder`; an empty one when there is none yet.
-    pub async fn read<D: Disk>(disk: &D, folder: &str) -> Result<Self> {
-        // A folder without a manifest has no files either: asking the disk for an entry that may be missing is a list.
-        let entries = disk.list(folder).await?;
+    /// The manifest of the shard in `folder`, which lists `entries`; an empty one when there is none yet.
+    pub async fn read<D: Disk>(disk: &D, folder: &str, entries: &[DirEntry]) -> Result<Self> {
         let Some(entry) = entries.iter().find(|entry| entry.name == "manifest") else {
             return Ok(Self { next_file: 1, ..Self::default() });
         };
@@ -202,8 +204,15 @@ mod tests {
     use crate::model::TimeRange;
 
     fn manifest() -> Manifest {
-        let file =
-            |id| FileEntry { id, level: 1, bytes: 4096, rows: 10, time_min: -1, time_max: i64::MAX - 1 };
+        let file = |id| FileEntry {
+            id,
+            level: 5,
+            named_level: 1,
+            bytes: 4096,
+            rows: 10,
+            time_min: -1,
+            time_max: i64::MAX - 1,
+        };
         Manifest {
             next_file: 9,
             files: vec![file(3), file(8)],

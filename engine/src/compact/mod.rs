@@ -3,13 +3,17 @@
 //! * [`snapshot`]: a shard's sealed cache → one level-1 TSM file.
 //! * [`plan`]: pure: a shard's files → which of them to merge next.
 //! * [`merge`]: several files → one, minus what tombstones cover, in steps.
+//! * [`tombstone`]: deletes, by predicate.
 //! * [`manifest`]: which files are the shard's; one switch makes new files valid and old ones rubbish.
 //!
 //! The engine cannot sleep and does not know the executor: long work counts its units with [`Pace`] and gives way by
 //! returning `Pending` once; who runs next is decided outside.
 
+pub mod file;
 pub mod manifest;
+pub mod merge;
 pub mod plan;
+pub mod snapshot;
 pub mod tombstone;
 
 use std::cell::Cell;

@@ -61,6 +61,16 @@ impl ActiveIndex {
         Self::default()
     }
 
+    /// An empty index in which shapes keep their positions: for a shard most of whose series have gone quiet.
+    pub fn successor(&self) -> Self {
+        Self {
+            shapes: self.shapes.clone(),
+            shape_positions: self.shape_positions.clone(),
+            shape_bytes: self.shape_bytes,
+            ..Self::default()
+        }
+    }
+
     /// Number of series; positions are below it.
     pub fn len(&self) -> usize {
         self.entries.len()

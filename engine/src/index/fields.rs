@@ -116,23 +116,29 @@ impl FieldTypes {
         }
     }
 
-    /// First arrival wins: adds what is new, up to the limit of fields; answers the types that hold for `asked`, and
-    /// which of them are new.
-    pub fn register(
-        &mut self,
+    /// First arrival wins: the types that hold for `asked` (a field beyond the limit is left out), and those of them that
+    /// are new and to be made durable before they are learned.
+    pub fn decide(
+        &self,
         group: ShardGroupId,
         asked: &[FieldDefinition],
     ) -> (Vec<FieldDefinition>, Vec<FieldDefinition>) {
         let mut answer = Vec::with_capacity(asked.len());
-        let mut new = Vec::new();
+        let mut new: Vec<FieldDefinition> = Vec::new();
         for definition in asked {
             let fields = self.fields(group, &definition.measurement);
-            let existing = fields.and_then(|fields| fields.get(&definition.field)).copied();
+            let decided = |other: &&FieldDefinition| {
+                other.field == definition.field && other.measurement == definition.measurement
+            };
+            let existing = match fields.and_then(|fields| fields.get(&definition.field)) {
+                Some(existing) => Some(*existing),
+                None => new.iter().find(decided).map(|earlier| earlier.field_type),
+            };
             if existing.is_none() {
-                if fields.is_some_and(|fields| fields.len() >= FIELDS_PER_MEASUREMENT_MAX) {
+                let count = fields.map_or(0, HashMap::len) + new.len();
+                if count >= FIELDS_PER_MEASUREMENT_MAX {
                     continue;
                 }
-                self.learn(group, std::slice::from_ref(definition));
                 new.push(definition.clone());
             }
             let field_type = existing.unwrap_or(definition.field_type);
@@ -227,8 +233,9 @@ mod tests {
         let batch = batch(&[("v", Value::Float(1.0)), ("w", Value::Boolean(true)), ("v", Value::Integer(1))]);
         let unknown = copy.unknown(GROUP, &batch);
         assert_eq!(unknown.len(), 2, "each field is asked once, by its first type");
-        let (answer, new) = registrar.register(GROUP, &unknown);
+        let (answer, new) = registrar.decide(GROUP, &unknown);
         assert_eq!((answer.len(), new.len()), (2, 2));
+        registrar.learn(GROUP, &new);
         copy.learn(GROUP, &answer);
         assert!(copy.unknown(GROUP, &batch).is_empty());
         let verdict = copy.check(GROUP, &batch);
@@ -249,7 +256,7 @@ mod tests {
             field: b"v".to_vec(),
             field_type: FieldType::Integer,
         };
-        let (answer, new) = registrar.register(GROUP, &[late]);
+        let (answer, new) = registrar.decide(GROUP, &[late]);
         assert_eq!((answer[0].field_type, new.len()), (FieldType::Float, 0));
     }
 
@@ -257,13 +264,13 @@ mod tests {
     fn a_dropped_measurement_may_come_back_with_other_types() {
         let mut types = FieldTypes::new();
         let float = batch(&[("v", Value::Float(1.0))]);
-        types.register(GROUP, &types.unknown(GROUP, &float));
+        types.learn(GROUP, &types.unknown(GROUP, &float));
         let integer = batch(&[("v", Value::Integer(1))]);
         assert_eq!(types.check(GROUP, &integer).rows, 1);
         types.forget_measurement(GROUP, b"m");
         assert_eq!(types.bytes(), 0);
         assert_eq!(types.check(GROUP, &integer).rows, 0);
-        types.register(GROUP, &types.unknown(GROUP, &integer));
+        types.learn(GROUP, &types.unknown(GROUP, &integer));
         assert_eq!(types.field_type(GROUP, b"m", b"v"), Some(FieldType::Integer));
         types.forget_group(GROUP);
         assert!(!types.knows_group(GROUP) && types.bytes() == 0);

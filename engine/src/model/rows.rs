@@ -93,6 +93,15 @@ impl Rows {
         }
     }
 
+    /// Rows `start..end`.
+    pub fn part(&self, start: usize, end: usize) -> Rows {
+        Rows {
+            times: self.times[start..end].to_vec(),
+            fields: self.fields.clone(),
+            columns: self.columns.iter().map(|column| column.slice(start, end)).collect(),
+        }
+    }
+
     /// Takes out the rows whose timestamps lie in `range`; the rows must be in order.
     pub fn remove(&mut self, range: TimeRange) {
         let start = self.times.partition_point(|&time| time < range.start);

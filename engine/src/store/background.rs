@@ -1,0 +1,329 @@
+//! Background work in steps: snapshots, merges, and the removal of replaced files.
+//!
+//! What is done first: a snapshot when memory or the WAL asks for it, then the merge under way, then a new plan.
+
+use std::rc::Rc;
+
+use super::{Step, Store};
+use crate::codec::Temperature;
+use crate::compact::file::{ShardFile, file_name};
+use crate::compact::manifest::{FileEntry, Manifest};
+use crate::compact::merge::Merge;
+use crate::compact::plan::{LEVEL_FULL, LEVEL_SNAPSHOT, Plan, ShardFacts, plan};
+use crate::compact::snapshot::write_snapshot;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::shard::{FileSet, Shard};
+use crate::tsm::FileMeta;
+
+/// A cold shard that is nearly full is made full after so long.
+const OVERDUE_NS: u64 = 4 * 3600 * 1_000_000_000;
+/// Without anything to wait for, a look around after so long.
+const IDLE_NS: u64 = 60 * 1_000_000_000;
+/// Of the live WAL's limit, above this part the shard that holds it back is snapshotted.
+const WAL_PART_MAX: (u64, u64) = (3, 4);
+
+/// A merge under way.
+pub(super) struct Running<D: Disk> {
+    pub shard: Rc<Shard<D>>,
+    pub merge: Merge<D>,
+    /// Ids of the files it merges.
+    inputs: Vec<u64>,
+    id: u64,
+    level: u8,
+}
+
+impl<D: Disk> Store<D> {
+    /// Does a bounded piece of background work: about `budget` bytes of a merge, or one snapshot. An error concerns one
+    /// piece of work; the next call goes on with another, or tries again.
+    pub async fn background_step(&self, now_ns: u64, budget: u64) -> Result<Step> {
+        let inner = &*self.0;
+        if inner.is_closing.get() {
+            return Err(Error::Closed);
+        }
+        inner.now_ns.set(inner.now_ns.get().max(now_ns));
+        let _inside = inner.structure.enter().await;
+        self.remove_replaced().await?;
+        if let Some(shard) = self.snapshot_due(now_ns) {
+            self.snapshot(&shard).await?;
+            return Ok(Step::More);
+        }
+        if self.merge_step(budget).await? || self.start_merge(now_ns).await? {
+            return Ok(Step::More);
+        }
+        Ok(Step::IdleUntil(self.next_due(now_ns)))
+    }
+
+    /// Answers when there is background work before the time the last step named.
+    pub async fn background_wanted(&self) {
+        let seen = self.0.background.count();
+        if !self.is_snapshot_due() && !self.0.is_closing.get() {
+            self.0.background.after(seen).await;
+        }
+    }
+
+    /// Whether memory or the WAL asks for a snapshot.
+    pub(super) fn is_snapshot_due(&self) -> bool {
+        let inner = &*self.0;
+        let cache_max = inner.options.cache_snapshot_bytes.min(inner.pools.write.max() / 2);
+        inner.cache_bytes.get() >= cache_max.max(1)
+            || inner.pools.index.used() >= inner.pools.index.max() / 4 * 3
+            || inner.wal.get().is_some_and(|wal| {
+                wal.live_bytes() > wal.live_bytes_max() / WAL_PART_MAX.1 * WAL_PART_MAX.0 && wal.laggard().is_some()
+            })
+    }
+
+    fn snapshot_due(&self, now_ns: u64) -> Option<Rc<Shard<D>>> {
+        let inner = &*self.0;
+        let shards = inner.shards.borrow();
+        let waiting = || shards.values().filter(|shard| shard.needs_snapshot());
+        if self.is_snapshot_due() {
+            let laggard = inner.wal.get().and_then(|wal| {
+                let is_long = wal.live_bytes() > wal.live_bytes_max() / WAL_PART_MAX.1 * WAL_PART_MAX.0;
+                wal.laggard().filter(|_| is_long)
+            });
+            if let Some(shard) = laggard.and_then(|(shard, _)| shards.get(&shard)) {
+                return Some(shard.clone());
+            }
+            let largest = waiting().max_by_key(|shard| shard.charged.get());
+            if let Some(shard) = largest {
+                return Some(shard.clone());
+            }
+        }
+        for shard in waiting() {
+            if shard.written_at_ns.get() == 0 {
+                // Filled by a replay, before there was a clock.
+                shard.written_at_ns.set(now_ns);
+            }
+        }
+        waiting()
+            .filter(|shard| now_ns >= shard.written_at_ns.get().saturating_add(inner.options.cache_cold_ns))
+            .min_by_key(|shard| (shard.written_at_ns.get(), shard.id))
+            .cloned()
+    }
+
+    /// Writes a shard's cache to a level-1 file. Call it inside `structure`.
+    pub(super) async fn snapshot(&self, shard: &Rc<Shard<D>>) -> Result<()> {
+        let inner = &*self.0;
+        let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
+        if set.files.is_empty() {
+            inner.disk.create_dir_all(&shard.folder).await?;
+        }
+        shard.seal();
+        let cache = shard.cache();
+        let mut manifest = (*set.manifest).clone();
+        let id = self.next_id(shard, &mut manifest);
+        let meta = match cache.sealed() {
+            Some(sealed) if !sealed.borrow().is_empty() => {
+                let name = file_name(id, LEVEL_SNAPSHOT);
+                write_snapshot(&inner.disk, &shard.folder, name, cache.index(), sealed, &inner.pace).await?
+            }
+            _ => None,
+        };
+        drop(cache);
+        if shard.is_dropped.get() {
+            return Ok(());
+        }
+        if let Some(meta) = &meta {
+            manifest.files.push(entry_of(id, LEVEL_SNAPSHOT, meta));
+        }
+        let through = shard.sealed_through();
+        for (wal_id, sequence) in &through {
+            manifest.set_replayed(*wal_id, *sequence);
+        }
+        let next = FileSet::new(manifest, &set.files, &inner.disk, &shard.folder, &inner.block_cache)?;
+        next.manifest.switch(&inner.disk, &shard.folder).await?;
+        shard.switch(next, true);
+        shard.wants_plan.set(true);
+        if shard.is_dropped.get() {
+            return inner.disk.remove_dir_all(&shard.folder).await;
+        }
+        self.charge(shard);
+        let own = through.iter().find(|(wal_id, _)| *wal_id == inner.options.wal_id);
+        if let (Some(wal), Some((_, sequence))) = (inner.wal.get(), own) {
+            wal.snapshotted(shard.id, *sequence);
+        }
+        let mut stats = inner.stats.borrow_mut();
+        stats.snapshots += 1;
+        stats.snapshot_rows += meta.map_or(0, |meta| meta.rows);
+        stats.snapshot_bytes += meta.map_or(0, |meta| meta.bytes);
+        drop(stats);
+        inner.room.raise();
+        Ok(())
+    }
+
+    /// The next file id of a shard; one that a merge under way writes is not given again.
+    fn next_id(&self, shard: &Shard<D>, manifest: &mut Manifest) -> u64 {
+        let running = self.0.running.borrow();
+        let taken = running.as_ref().filter(|running| running.shard.id == shard.id).map_or(0, |running| running.id);
+        let id = manifest.next_file.max(taken + 1);
+        manifest.next_file = id + 1;
+        id
+    }
+
+    /// Goes on with the merge under way; false when there is none.
+    async fn merge_step(&self, budget: u64) -> Result<bool> {
+        let inner = &*self.0;
+        let running = inner.running.borrow_mut().take();
+        let Some(mut running) = running else { return Ok(false) };
+        match running.merge.step(budget, &inner.pace).await {
+            Ok(true) => {
+                *inner.running.borrow_mut() = Some(running);
+                Ok(true)
+            }
+            Ok(false) => self.finish_merge(running).await.map(|()| true),
+            Err(error) => {
+                // Damage, or a failing disk: the shard is left as it is until something changes in it.
+                running.shard.wants_plan.set(false);
+                inner.stats.borrow_mut().compaction_errors += 1;
+                running.merge.abandon().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn finish_merge(&self, running: Running<D>) -> Result<()> {
+        let inner = &*self.0;
+        let Running { shard, merge, inputs, id, level } = running;
+        let (meta, counts) = merge.finish().await?;
+        let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
+        let mut manifest = (*set.manifest).clone();
+        manifest.next_file = manifest.next_file.max(id + 1);
+        let at = manifest.files.iter().position(|file| inputs.contains(&file.id)).unwrap_or(0);
+        manifest.files.retain(|file| !inputs.contains(&file.id));
+        if let Some(meta) = &meta {
+            manifest.files.insert(at, entry_of(id, level, meta));
+        }
+        for (_, files) in &mut manifest.tombstones {
+            files.retain(|file| !inputs.contains(file));
+        }
+        manifest.tombstones.retain(|(_, files)| !files.is_empty());
+        self.replace_files(&shard, &set, manifest).await?;
+        let mut stats = inner.stats.borrow_mut();
+        stats.compactions += 1;
+        stats.compactions_full += u64::from(level == LEVEL_FULL);
+        stats.compaction_bytes_read += counts.bytes_read;
+        stats.compaction_bytes_written += meta.map_or(0, |meta| meta.bytes);
+        stats.compaction_blocks_copied += counts.blocks_copied;
+        stats.compaction_blocks_merged += counts.blocks_merged;
+        Ok(())
+    }
+
+    /// Switches the manifest; files it no longer names go when their last reader has.
+    async fn replace_files(&self, shard: &Rc<Shard<D>>, set: &FileSet<D>, manifest: Manifest) -> Result<()> {
+        let inner = &*self.0;
+        let next = FileSet::new(manifest, &set.files, &inner.disk, &shard.folder, &inner.block_cache)?;
+        next.manifest.switch(&inner.disk, &shard.folder).await?;
+        let mut replaced = inner.replaced.borrow_mut();
+        for file in set.files.iter() {
+            if !next.manifest.files.iter().any(|entry| entry.id == file.entry.id) {
+                replaced.push(file.clone());
+            }
+        }
+        drop(replaced);
+        shard.switch(next, false);
+        Ok(())
+    }
+
+    async fn remove_replaced(&self) -> Result<()> {
+        let inner = &*self.0;
+        let free: Vec<Rc<ShardFile<D>>> = {
+            let mut replaced = inner.replaced.borrow_mut();
+            let (free, held) = replaced.drain(..).partition(|file| Rc::strong_count(file) == 1);
+            *replaced = held;
+            free
+        };
+        for file in free {
+            file.close();
+            inner.disk.remove_file(file.path()).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks for a shard that has something to merge and starts it; false when there is none.
+    async fn start_merge(&self, now_ns: u64) -> Result<bool> {
+        let inner = &*self.0;
+        let mut wanting: Vec<_> =
+            inner.shards.borrow().values().filter(|shard| shard.wants_plan.get()).cloned().collect();
+        wanting.sort_by_key(|shard| shard.id);
+        for shard in wanting {
+            let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
+            if shard.written_at_ns.get() == 0 {
+                shard.written_at_ns.set(now_ns);
+            }
+            let cold_ns = now_ns.saturating_sub(shard.written_at_ns.get());
+            let facts = ShardFacts {
+                is_cold: cold_ns >= inner.options.full_cold_ns && !shard.needs_snapshot(),
+                is_overdue: cold_ns >= OVERDUE_NS,
+            };
+            let Some(plan) = plan(&set.facts(), facts) else {
+                // Nothing more will come of these files by waiting.
+                let is_settled = set.files.len() <= 1 && facts.is_cold || facts.is_overdue;
+                shard.wants_plan.set(!is_settled);
+                continue;
+            };
+            self.start_plan(&shard, &set, plan).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn start_plan(&self, shard: &Rc<Shard<D>>, set: &FileSet<D>, plan: Plan) -> Result<()> {
+        let inner = &*self.0;
+        let files = &set.files[plan.start..plan.start + plan.count];
+        let inputs: Vec<u64> = files.iter().map(|file| file.entry.id).collect();
+        let is_masked = inputs.iter().any(|id| set.tombstones.iter().any(|tombstone| tombstone.masks_file(*id)));
+        let temperature = match plan.level {
+            LEVEL_FULL if inner.options.cold_codec => Temperature::Cold,
+            _ => Temperature::Hot,
+        };
+        let mut manifest = (*set.manifest).clone();
+        if let ([file], false) = (files, is_masked)
+            && (temperature == Temperature::Hot || file.reader().await?.meta().is_cold)
+        {
+            // One file that is as it should be: only its standing changes.
+            manifest.files[plan.start].level = plan.level;
+            return self.replace_files(shard, set, manifest).await;
+        }
+        let id = self.next_id(shard, &mut manifest);
+        let name = file_name(id, plan.level);
+        let merge =
+            Merge::start(&inner.disk, &shard.folder, name, files, set.tombstones.clone(), temperature).await;
+        let merge = merge.inspect_err(|_| {
+            shard.wants_plan.set(false);
+            inner.stats.borrow_mut().compaction_errors += 1;
+        })?;
+        *inner.running.borrow_mut() =
+            Some(Running { shard: shard.clone(), merge, inputs, id, level: plan.level });
+        Ok(())
+    }
+
+    /// When the next shard goes cold.
+    fn next_due(&self, now_ns: u64) -> u64 {
+        let options = &self.0.options;
+        let mut due = now_ns.saturating_add(IDLE_NS);
+        for shard in self.0.shards.borrow().values() {
+            let written = shard.written_at_ns.get();
+            if shard.needs_snapshot() {
+                due = due.min(written.saturating_add(options.cache_cold_ns));
+            } else if shard.wants_plan.get() {
+                let full = written.saturating_add(options.full_cold_ns);
+                let wait = if full > now_ns { full } else { written.saturating_add(OVERDUE_NS) };
+                due = due.min(wait.max(now_ns + 1));
+            }
+        }
+        due.max(now_ns + 1)
+    }
+}
+
+fn entry_of(id: u64, level: u8, meta: &FileMeta) -> FileEntry {
+    FileEntry {
+        id,
+        level,
+        named_level: level,
+        bytes: meta.bytes,
+        rows: meta.rows,
+        time_min: meta.min_time,
+        time_max: meta.max_time,
+    }
+}

@@ -1,0 +1,232 @@
+//! The write path: types checked → queue → one WAL record for all that wait → caches → answers.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::{DropReason, ShardWrite, Store, WriteOutcome};
+use crate::compact::tombstone::Tombstone;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::limits::COMMIT_BYTES_MAX;
+use crate::pool::Reservation;
+use crate::scan::request::ShardRef;
+use crate::wait::Signal;
+use crate::wal::Entry;
+
+/// One call on its way through the commit loop.
+pub(super) struct Pending {
+    work: Work,
+    bytes: usize,
+    /// Taken from the write pool; given back when the rows are charged as cache.
+    room: Option<Reservation>,
+    answer: Rc<Answer>,
+}
+
+enum Work {
+    Write { writes: Vec<ShardWrite>, refused: Vec<Vec<bool>> },
+    Delete { shards: Vec<ShardRef>, body: Vec<u8>, tombstone: Tombstone },
+}
+
+#[derive(Default)]
+struct Answer {
+    result: RefCell<Option<Result<()>>>,
+    given: Signal,
+}
+
+impl Answer {
+    fn give(&self, result: Result<()>) {
+        *self.result.borrow_mut() = Some(result);
+        self.given.raise();
+    }
+}
+
+impl Work {
+    /// What the WAL keeps of it. Rows refused for their types go along: a replay refuses them again.
+    fn entries<'a>(&'a self, entries: &mut Vec<Entry<'a>>) {
+        match self {
+            Self::Write { writes, .. } => entries.extend(writes.iter().map(|write| Entry::Write {
+                shard: write.shard,
+                group: write.group,
+                batch: write.batch.as_bytes(),
+            })),
+            Self::Delete { shards, body, .. } => entries.extend(shards.iter().map(|shard| Entry::Delete {
+                shard: shard.shard,
+                group: shard.group,
+                body,
+            })),
+        }
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Writes batches; durable when it answers, one outcome per write. Writes enter in the order of the calls' first
+    /// polls. `Error::Full`: a pool or the WAL has no room, nothing was written, the caller may try again after
+    /// [`Store::write_room`]. `Error::ReadOnly`, `Error::DiskFull`: nothing was acknowledged.
+    pub async fn write(&self, writes: Vec<ShardWrite>, now_ns: u64) -> Result<Vec<WriteOutcome>> {
+        let inner = &*self.0;
+        if inner.is_closing.get() {
+            return Err(Error::Closed);
+        }
+        if let Some(error) = self.refusal() {
+            return Err(error);
+        }
+        inner.now_ns.set(inner.now_ns.get().max(now_ns));
+        let bytes: usize = writes.iter().map(|write| write.batch.as_bytes().len()).sum();
+        let room = self.reserve_room(bytes).inspect_err(|_| {
+            inner.stats.borrow_mut().writes_refused += 1;
+            inner.background.raise();
+        })?;
+        let mut outcomes = Vec::with_capacity(writes.len());
+        let mut refused = Vec::with_capacity(writes.len());
+        {
+            let fields = inner.fields.borrow();
+            for write in &writes {
+                let verdict = fields.check(write.group, &write.batch);
+                outcomes.push(WriteOutcome {
+                    dropped: verdict.rows,
+                    first: verdict
+                        .conflict
+                        .map(|conflict| (verdict.first_row, DropReason::FieldTypeConflict(conflict))),
+                });
+                refused.push(verdict.refused);
+            }
+        }
+        self.enqueue(Work::Write { writes, refused }, bytes, Some(room)).await?;
+        Ok(outcomes)
+    }
+
+    fn reserve_room(&self, bytes: usize) -> Result<Reservation> {
+        if self.0.pools.index.is_full() {
+            return Err(self.0.pools.index.refuse());
+        }
+        self.0.pools.write.reserve(bytes as u64)
+    }
+
+    /// Answers when the pools may have room again.
+    pub async fn write_room(&self) {
+        let inner = &*self.0;
+        let seen = inner.room.count();
+        if inner.pools.write.is_full() || inner.pools.index.is_full() {
+            inner.background.raise();
+            inner.room.after(seen).await;
+        }
+    }
+
+    /// Makes a delete durable and applies it to the caches, in order with the writes.
+    pub(super) async fn commit_delete(
+        &self,
+        shards: Vec<ShardRef>,
+        body: Vec<u8>,
+        tombstone: Tombstone,
+    ) -> Result<()> {
+        let bytes = body.len() * shards.len();
+        self.enqueue(Work::Delete { shards, body, tombstone }, bytes, None).await
+    }
+
+    async fn enqueue(&self, work: Work, bytes: usize, room: Option<Reservation>) -> Result<()> {
+        let answer = Rc::new(Answer::default());
+        self.0.queue.borrow_mut().push_back(Pending { work, bytes, room, answer: answer.clone() });
+        self.0.queued.raise();
+        answer.given.until(|| answer.result.borrow().is_some()).await;
+        let result = answer.result.borrow_mut().take();
+        result.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Group commit and the WAL's upkeep; a task of its own for the store's whole life. Ends with [`Store::close`].
+    pub async fn commit_loop(&self) {
+        let Some(wal) = self.0.wal.get() else { return };
+        futures_lite::future::zip(self.commit_groups(), wal.upkeep_loop()).await;
+    }
+
+    async fn commit_groups(&self) {
+        let inner = &*self.0;
+        loop {
+            inner.queued.until(|| !inner.queue.borrow().is_empty() || inner.is_closed.get()).await;
+            let group = self.take_group();
+            if group.is_empty() {
+                return;
+            }
+            inner.is_committing.set(true);
+            self.commit(group).await;
+            inner.is_committing.set(false);
+            inner.committed.raise();
+        }
+    }
+
+    fn take_group(&self) -> Vec<Pending> {
+        let mut queue = self.0.queue.borrow_mut();
+        let mut group: Vec<Pending> = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = queue.front() {
+            if !group.is_empty() && bytes + next.bytes > COMMIT_BYTES_MAX {
+                break;
+            }
+            bytes += next.bytes;
+            group.extend(queue.pop_front());
+        }
+        group
+    }
+
+    async fn commit(&self, group: Vec<Pending>) {
+        let inner = &*self.0;
+        let mut entries = Vec::new();
+        for pending in &group {
+            pending.work.entries(&mut entries);
+        }
+        let appended = match inner.wal.get() {
+            _ if entries.is_empty() => Ok(0),
+            Some(wal) => wal.append(&entries).await,
+            None => Err(Error::Closed),
+        };
+        drop(entries);
+        match appended {
+            Ok(sequence) => {
+                for pending in group {
+                    self.apply(pending, sequence).await;
+                }
+            }
+            Err(error) => {
+                // A full WAL needs a snapshot of the shard that holds it back.
+                inner.background.raise();
+                for pending in group {
+                    pending.answer.give(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Puts durable rows into the caches and answers.
+    async fn apply(&self, pending: Pending, sequence: u64) {
+        let inner = &*self.0;
+        let wal_id = inner.options.wal_id;
+        match &pending.work {
+            Work::Write { writes, refused } => {
+                for (write, refused) in writes.iter().zip(refused) {
+                    let shard = self.shard(ShardRef { shard: write.shard, group: write.group });
+                    let inserted = shard.insert(&write.batch, refused, wal_id, sequence);
+                    shard.written_at_ns.set(inner.now_ns.get());
+                    self.charge(&shard);
+                    let mut stats = inner.stats.borrow_mut();
+                    stats.batches_written += 1;
+                    stats.points_written += inserted.rows;
+                    stats.values_written += inserted.values;
+                    stats.points_dropped += inserted.refused;
+                }
+            }
+            Work::Delete { shards, tombstone, .. } => {
+                for shard in shards {
+                    let shard = self.shard(*shard);
+                    shard.note_through(wal_id, sequence);
+                    self.delete_from_cache(&shard, tombstone).await;
+                }
+            }
+        }
+        drop(pending.room);
+        pending.answer.give(Ok(()));
+        if self.is_snapshot_due() {
+            inner.background.raise();
+        }
+        // A batch may have taken a millisecond: others first.
+        futures_lite::future::yield_now().await;
+    }
+}

@@ -1,0 +1,108 @@
+//! Deletes: out of the caches at once, out of files by tombstones that readers apply until a merge has.
+//!
+//! The order: the WAL entry makes the delete durable for the caches and puts it between the writes before and after it;
+//! then the manifests of shards whose files may hold such rows take a tombstone. Killed in between, the delete was not
+//! acknowledged; a replay does both again, and as a shard's files hold nothing newer than the entries it replays, never
+//! too much.
+
+use super::{DeleteRequest, Store};
+use crate::compact::tombstone::{Predicate, Tombstone, predicate_from_bytes};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::limits::SORT_RUN_MAX;
+use crate::model::ShardId;
+use crate::shard::{FileSet, Shard};
+
+impl<D: Disk> Store<D> {
+    /// Deletes; masked in every later scan when it answers, and durable. Space comes back in the background.
+    pub async fn delete(&self, request: DeleteRequest, now_ns: u64) -> Result<()> {
+        let inner = &*self.0;
+        if inner.is_closing.get() {
+            return Err(Error::Closed);
+        }
+        inner.now_ns.set(inner.now_ns.get().max(now_ns));
+        let predicate =
+            Predicate { measurement: request.measurement, series: request.series, time: request.time };
+        let mut body = Vec::new();
+        predicate.put(&mut body);
+        // What could not be read back must not become durable.
+        if predicate_from_bytes(&body)? != predicate {
+            return Err(Error::Invalid("the condition of the delete is nested too deeply".to_owned()));
+        }
+        let _inside = inner.structure.enter().await;
+        let shards: Vec<_> = request
+            .shards
+            .iter()
+            .filter_map(|shard| inner.shards.borrow().get(&shard.shard).cloned())
+            .collect();
+        let cached: Vec<_> =
+            shards.iter().filter(|shard| !shard.cache().is_empty()).map(|shard| shard.reference()).collect();
+        // Also without any cached shard: writes that were called before must not come after.
+        self.commit_delete(cached, body, Tombstone::new(predicate.clone(), Vec::new())?).await?;
+        for shard in &shards {
+            self.mask_files(shard, &predicate).await?;
+        }
+        inner.stats.borrow_mut().deletes += 1;
+        inner.background.raise();
+        Ok(())
+    }
+
+    /// Takes the rows out of a shard's generations, giving way in between.
+    pub(super) async fn delete_from_cache(&self, shard: &Shard<D>, tombstone: &Tombstone) {
+        let cache = shard.cache();
+        let time = tombstone.predicate.time;
+        if cache.is_empty() || !cache.time_range().overlaps(&time) {
+            return;
+        }
+        let count = cache.index().borrow().len();
+        for start in (0..count).step_by(SORT_RUN_MAX) {
+            let end = count.min(start + SORT_RUN_MAX);
+            for position in start as u32..end as u32 {
+                if cache.row_count(position) > 0 && cache.with_key(position, |key| tombstone.masks_key(key)) {
+                    cache.delete(position, time);
+                }
+            }
+            self.0.pace.spent(200 * (end - start) as u64).await;
+        }
+        self.charge(shard);
+    }
+
+    /// Adds a tombstone for the files that exist now. Call it inside `structure`, or before anything else runs.
+    pub(super) async fn mask_files(&self, shard: &Shard<D>, predicate: &Predicate) -> Result<()> {
+        let inner = &*self.0;
+        let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
+        let mut files: Vec<u64> = set
+            .files
+            .iter()
+            .filter(|file| file.time_range().overlaps(&predicate.time))
+            .map(|file| file.entry.id)
+            .collect();
+        files.sort_unstable();
+        for known in set.tombstones.iter().filter(|tombstone| tombstone.predicate == *predicate) {
+            files.retain(|file| !known.masks_file(*file));
+        }
+        if files.is_empty() {
+            return Ok(());
+        }
+        // A merge under way has read rows that are to go.
+        self.abandon_merge_of(shard.id).await?;
+        let mut manifest = (*set.manifest).clone();
+        manifest.tombstones.push((predicate.clone(), files));
+        let next = FileSet::new(manifest, &set.files, &inner.disk, &shard.folder, &inner.block_cache)?;
+        next.manifest.switch(&inner.disk, &shard.folder).await?;
+        shard.switch(next, false);
+        shard.wants_plan.set(true);
+        Ok(())
+    }
+
+    pub(super) async fn abandon_merge_of(&self, shard: ShardId) -> Result<()> {
+        let running = {
+            let mut running = self.0.running.borrow_mut();
+            if running.as_ref().is_some_and(|running| running.shard.id == shard) { running.take() } else { None }
+        };
+        match running {
+            Some(running) => running.merge.abandon().await,
+            None => Ok(()),
+        }
+    }
+}
