@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::cache::{Cache, Inserted};
 use crate::compact::Pace;
-use crate::compact::file::ShardFile;
+use crate::compact::file::{ShardFile, file_name, is_file_name};
 use crate::compact::manifest::Manifest;
 use crate::compact::plan::FileFacts;
 use crate::compact::tombstone::{Tombstone, masks};
@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::model::{Batch, FieldType, Rows, ShardGroupId, ShardId, TimeRange, series_key};
 use crate::scan::request::ShardRef;
-use crate::tsm::{BlockCache, FileName};
+use crate::tsm::BlockCache;
 use crate::wait::Gate;
 
 /// Series of the hot generation that are moved to a smaller index in one go; beyond it the move waits for a quieter time.
@@ -263,6 +263,11 @@ impl<D: Disk> Shard<D> {
         }
     }
 
+    /// The path of its file with this id.
+    pub(crate) fn path(&self, id: u64) -> String {
+        format!("{}/{}", self.folder, file_name(id))
+    }
+
     pub fn reference(&self) -> ShardRef {
         ShardRef { shard: self.id, group: self.group }
     }
@@ -291,9 +296,8 @@ impl<D: Disk> Shard<D> {
         let entries = disk.list(&self.folder).await?;
         let manifest = Manifest::read(disk, &self.folder, &entries).await?;
         for entry in &entries {
-            let is_named = manifest.files.iter().any(|file| file.name().file_name() == entry.name);
-            let is_ours = FileName::parse(&entry.name).is_some() || entry.name.ends_with(".tmp");
-            if is_ours && !is_named {
+            let is_named = manifest.files.iter().any(|file| file_name(file.id) == entry.name);
+            if is_file_name(&entry.name) && !is_named {
                 disk.remove_file(&format!("{}/{}", self.folder, entry.name)).await?;
             }
         }

@@ -23,6 +23,7 @@ use tidemark_engine::store::{ForeignEntry, Placement, ShardWrite, Step, Store, S
 use tidemark_engine::{Error, Result};
 use tidemark_net::socket::uring::Accepted;
 
+use super::placement::registrar_of;
 use super::request::{KillOutcome, QueryInfo};
 use super::{CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd};
 use crate::meta::{Command, Data, MetaError, Outcome, View};
@@ -199,7 +200,7 @@ impl<D: Disk> Core<D> {
 
 fn store_options(cores: &Cores, data: &Data, setup: StoreSetup) -> StoreOptions {
     let placements = cores.placements(data);
-    let this = cores.this();
+    let (this, count) = (cores.this(), cores.count());
     let shards = data
         .live_shards()
         .filter(|(_, _, _, shard)| placements.get(&shard.id) == Some(&this))
@@ -216,6 +217,7 @@ fn store_options(cores: &Cores, data: &Data, setup: StoreSetup) -> StoreOptions 
             Some(_) => Placement::Elsewhere,
             None => Placement::Gone,
         }),
+        is_registrar: Rc::new(move |group| registrar_of(group, count) == this),
         cache_snapshot_bytes: setup.cache_snapshot_bytes,
         cache_cold_ns: setup.cache_cold_ns,
         full_cold_ns: setup.full_cold_ns,

@@ -7,7 +7,7 @@ use crate::compact::manifest::FileEntry;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::TimeRange;
-use crate::tsm::{BlockCache, FileName, TsmReader};
+use crate::tsm::{BlockCache, TsmReader};
 
 /// One file of a shard. Held by the shard and by views; removed from the disk when a compaction has replaced it and the
 /// last view is gone.
@@ -19,16 +19,25 @@ pub struct ShardFile<D: Disk> {
     reader: RefCell<Option<TsmReader<D>>>,
 }
 
-/// The name of a file: its id as generation, its level as sequence.
-pub fn file_name(id: u64, level: u8) -> FileName {
-    FileName { generation: id, sequence: u64::from(level) }
+const SUFFIX: &str = ".tsm";
+
+/// The name of a file inside its shard's folder.
+pub fn file_name(id: u64) -> String {
+    format!("{id:09}{SUFFIX}")
+}
+
+/// Whether a name is that of a TSM file, finished or not.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(id, rest)| {
+        !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) && rest.starts_with(&SUFFIX[1..])
+    })
 }
 
 impl<D: Disk> ShardFile<D> {
     pub(crate) fn new(disk: &D, folder: &str, entry: FileEntry, cache: &Rc<BlockCache>) -> Self {
         Self {
             entry,
-            path: entry.name().path(folder),
+            path: format!("{folder}/{}", file_name(entry.id)),
             disk: disk.clone(),
             cache: cache.clone(),
             reader: RefCell::new(None),
@@ -60,11 +69,5 @@ impl<D: Disk> ShardFile<D> {
     /// Lets the open file go; it is opened again when needed.
     pub(crate) fn close(&self) {
         self.reader.borrow_mut().take();
-    }
-}
-
-impl FileEntry {
-    pub fn name(&self) -> FileName {
-        file_name(self.id, self.named_level)
     }
 }

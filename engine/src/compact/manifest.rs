@@ -9,7 +9,7 @@
 //!     8  u32  length of what follows the checksum
 //!    12  u32  crc32c of it
 //!    16  varint next file id
-//!        varint files, oldest first: varint id, u8 level, u8 level in its name, varint bytes, varint rows, zigzag first time, zigzag last time
+//!        varint files, oldest first: varint id, u8 level, varint bytes, varint rows, zigzag first time, zigzag last time
 //!        varint tombstones: predicate, varint files, varint ids each as difference to the one before
 //!        varint WALs: varint WAL id, varint sequence up to which this shard's entries are in the files
 
@@ -29,10 +29,8 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub struct FileEntry {
     /// Names the file; never used twice in a shard.
     pub id: u64,
-    /// What it counts as; a shard's only file becomes full without being written again.
+    /// A shard's only file becomes full without being written again.
     pub level: u8,
-    /// The level it was written for, part of its name.
-    pub named_level: u8,
     pub bytes: u64,
     pub rows: u64,
     /// First and last timestamp, both inside.
@@ -71,7 +69,7 @@ impl Manifest {
         put_varint(&mut body, self.files.len() as u64);
         for file in &self.files {
             put_varint(&mut body, file.id);
-            body.extend_from_slice(&[file.level, file.named_level]);
+            body.push(file.level);
             put_varint(&mut body, file.bytes);
             put_varint(&mut body, file.rows);
             put_varint(&mut body, zigzag(file.time_min));
@@ -129,7 +127,6 @@ impl Manifest {
             manifest.files.push(FileEntry {
                 id: take_varint(bytes)?,
                 level: take_byte(bytes)?,
-                named_level: take_byte(bytes)?,
                 bytes: take_varint(bytes)?,
                 rows: take_varint(bytes)?,
                 time_min: unzigzag(take_varint(bytes)?),
@@ -207,7 +204,6 @@ mod tests {
         let file = |id| FileEntry {
             id,
             level: 5,
-            named_level: 1,
             bytes: 4096,
             rows: 10,
             time_min: -1,

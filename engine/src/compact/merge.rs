@@ -20,7 +20,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{Field, Rows, TimeRange};
 use crate::tsm::{
-    BLOCK_ROWS_MAX, BlockEntry, FileMeta, FileName, Schema, SeriesCursor, TsmReader, TsmWriter, Wanted,
+    BLOCK_ROWS_MAX, BlockEntry, FileMeta, Schema, SeriesCursor, TsmReader, TsmWriter, Wanted,
 };
 
 /// Bytes of block data read ahead per file. Times [`COMPACTION_FILES_MAX`](crate::limits::COMPACTION_FILES_MAX) it is
@@ -150,11 +150,10 @@ impl<D: Disk> Lane<D> {
 }
 
 impl<D: Disk> Merge<D> {
-    /// Starts merging `files` (oldest first) into `folder/name`.
+    /// Starts merging `files` (oldest first) into the file `path`.
     pub async fn start(
         disk: &D,
-        folder: &str,
-        name: FileName,
+        path: &str,
         files: &[Rc<ShardFile<D>>],
         tombstones: Rc<Vec<Rc<Tombstone>>>,
         temperature: Temperature,
@@ -171,7 +170,7 @@ impl<D: Disk> Merge<D> {
                 is_at_end: false,
             });
         }
-        let writer = TsmWriter::create(disk, folder, name, temperature).await?;
+        let writer = TsmWriter::create(disk, path, temperature).await?;
         let is_cold = temperature == Temperature::Cold;
         Ok(Self { lanes, writer, tombstones, is_cold, counts: MergeCounts::default() })
     }

@@ -10,22 +10,21 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::{ActiveIndex, sorted_positions};
 use crate::model::{Rows, TimeRange};
-use crate::tsm::{FieldId, FileMeta, FileName, TsmWriter};
+use crate::tsm::{FieldId, FileMeta, TsmWriter};
 
 /// Time of every row: a generation holds nothing outside of it.
 const EVERY_TIME: TimeRange = TimeRange { start: i64::MIN, end: i64::MAX };
 
-/// Writes the generation's rows as `folder/name`; durable and named when it answers, `None` when there are no rows.
+/// Writes the generation's rows as the file `path`; durable and named when it answers, `None` when there are no rows.
 pub async fn write_snapshot<D: Disk>(
     disk: &D,
-    folder: &str,
-    name: FileName,
+    path: &str,
     index: &RefCell<ActiveIndex>,
     sealed: &Rc<RefCell<Cache>>,
     pace: &Pace,
 ) -> Result<Option<FileMeta>> {
     let sorted = sorted_positions(index, pace).await;
-    let mut writer = TsmWriter::create(disk, folder, name, Temperature::Hot).await?;
+    let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await?;
     for &position in sorted.iter() {
         if sealed.borrow().row_count(position) == 0 {
             pace.spent(8).await;

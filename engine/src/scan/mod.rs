@@ -74,7 +74,7 @@ impl<D: Disk> Scan<D> {
     /// A scan over these views; reads nothing yet. `reservation` is the scan's part of the core's query pool, grown as
     /// it goes. Errors: `Error::Invalid` for a row filter that does not compile.
     pub fn start(
-        views: Vec<ShardView>,
+        views: Vec<ShardView<D>>,
         request: ScanRequest,
         reservation: Option<Reservation>,
     ) -> Result<Self> {

@@ -81,7 +81,7 @@ enum Source {
 
 impl<D: Disk> Sources<D> {
     /// Those that may have rows within `time`.
-    pub fn new(views: Vec<ShardView>, time: TimeRange) -> Self {
+    pub fn new(views: Vec<ShardView<D>>, time: TimeRange) -> Self {
         let mut list = Vec::new();
         for view in views {
             if !view.cache.is_empty() && view.cache.time_range().overlaps(&time) {

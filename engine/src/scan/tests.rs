@@ -53,7 +53,7 @@ fn fields_of(write: &Write) -> Vec<(&'static str, Value)> {
     fields
 }
 
-fn insert(shard: &Shard, writes: &[Write]) {
+fn insert(shard: &Shard<SimDisk>, writes: &[Write]) {
     let mut builder = BatchBuilder::new();
     for write in writes {
         let fields = fields_of(write);
@@ -68,7 +68,7 @@ fn insert(shard: &Shard, writes: &[Write]) {
         fields.iter().for_each(|(_, value)| put_value(&mut values, value));
         builder.add_row(series, shape, write.time, &values);
     }
-    shard.insert(&builder.finish(1, 1), &[]);
+    shard.insert(&builder.finish(1, 1), &[], 0, 1);
 }
 
 fn write_strategy() -> impl Strategy<Value = Write> {
@@ -87,14 +87,15 @@ fn model_of(writes: &[Write]) -> Model {
     model
 }
 
-async fn views_of(writes: &[Write]) -> Vec<ShardView> {
+async fn views_of(writes: &[Write]) -> Vec<ShardView<SimDisk>> {
     let mut views = Vec::new();
+    let (disk, cache) = (SimDisk::new(1), crate::tsm::BlockCache::new(1 << 20));
     for (number, part) in [0..SHARD_SPLIT, SHARD_SPLIT..i64::MAX].into_iter().enumerate() {
         let shard =
             Shard::new(ShardRef { shard: ShardId(number as u64), group: ShardGroupId(number as u64) });
         let writes: Vec<Write> = writes.iter().filter(|write| part.contains(&write.time)).cloned().collect();
         insert(&shard, &writes);
-        views.push(shard.view().await.expect("a view"));
+        views.push(shard.view(&disk, &cache).await.expect("a view"));
     }
     views
 }
@@ -125,7 +126,7 @@ fn request(output: ScanOutput) -> ScanRequest {
     }
 }
 
-async fn run(views: Vec<ShardView>, request: ScanRequest) -> Result<Vec<ScanChunk>> {
+async fn run(views: Vec<ShardView<SimDisk>>, request: ScanRequest) -> Result<Vec<ScanChunk>> {
     let mut scan: Scan<SimDisk> = Scan::start(views, request, None)?;
     let mut chunks = Vec::new();
     while let Some(chunk) = scan.next().await? {
@@ -257,7 +258,7 @@ fn case_strategy() -> impl Strategy<Value = Case> {
         })
 }
 
-fn check_rows(case: &Case, views: Vec<ShardView>) {
+fn check_rows(case: &Case, views: Vec<ShardView<SimDisk>>) {
     let mut request = request(ScanOutput::Rows { limit: case.limit });
     case.fill(&mut request);
     request.budget_bytes = case.budget;
@@ -329,7 +330,7 @@ fn naive_partial(kind: PartialKind, rows: &[(i64, Value)]) -> Option<(i64, Value
     }
 }
 
-fn check_partials(case: &Case, views: Vec<ShardView>, window: Option<Window>, kinds: &[PartialKind]) {
+fn check_partials(case: &Case, views: Vec<ShardView<SimDisk>>, window: Option<Window>, kinds: &[PartialKind]) {
     let columns = [("f", 0usize), ("i", 1), ("s", 4)];
     let calls: Vec<PartialCall> = columns
         .iter()

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::{Step, Store};
 use crate::codec::Temperature;
-use crate::compact::file::{ShardFile, file_name};
+use crate::compact::file::ShardFile;
 use crate::compact::manifest::{FileEntry, Manifest};
 use crate::compact::merge::Merge;
 use crate::compact::plan::{LEVEL_FULL, LEVEL_SNAPSHOT, Plan, ShardFacts, plan};
@@ -115,8 +115,7 @@ impl<D: Disk> Store<D> {
         let id = self.next_id(shard, &mut manifest);
         let meta = match cache.sealed() {
             Some(sealed) if !sealed.borrow().is_empty() => {
-                let name = file_name(id, LEVEL_SNAPSHOT);
-                write_snapshot(&inner.disk, &shard.folder, name, cache.index(), sealed, &inner.pace).await?
+                write_snapshot(&inner.disk, &shard.path(id), cache.index(), sealed, &inner.pace).await?
             }
             _ => None,
         };
@@ -286,9 +285,8 @@ impl<D: Disk> Store<D> {
             return self.replace_files(shard, set, manifest).await;
         }
         let id = self.next_id(shard, &mut manifest);
-        let name = file_name(id, plan.level);
         let merge =
-            Merge::start(&inner.disk, &shard.folder, name, files, set.tombstones.clone(), temperature).await;
+            Merge::start(&inner.disk, &shard.path(id), files, set.tombstones.clone(), temperature).await;
         let merge = merge.inspect_err(|_| {
             shard.wants_plan.set(false);
             inner.stats.borrow_mut().compaction_errors += 1;
@@ -320,7 +318,6 @@ fn entry_of(id: u64, level: u8, meta: &FileMeta) -> FileEntry {
     FileEntry {
         id,
         level,
-        named_level: level,
         bytes: meta.bytes,
         rows: meta.rows,
         time_min: meta.min_time,
