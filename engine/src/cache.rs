@@ -347,7 +347,11 @@ impl Cache {
             }
             let position = position as SeriesPosition;
             let moved = to.position(from.hash(position), from.key(position));
-            debug_assert_eq!(moved, Some(lists.len() as SeriesPosition), "BUG: the other index was not empty");
+            debug_assert_eq!(
+                moved,
+                Some(lists.len() as SeriesPosition),
+                "BUG: the other index was not empty"
+            );
             lists.push(*list);
         }
         self.lists = lists;

@@ -164,7 +164,12 @@ impl CacheView {
 
     /// Rows of a series within `time`, in time order, merged; of the fields in `wanted` only (`None`: all). `None` when
     /// there are none.
-    pub fn read(&self, position: SeriesPosition, time: TimeRange, wanted: Option<&[Vec<u8>]>) -> Option<Rows> {
+    pub fn read(
+        &self,
+        position: SeriesPosition,
+        time: TimeRange,
+        wanted: Option<&[Vec<u8>]>,
+    ) -> Option<Rows> {
         let index = self.index.borrow();
         let hot = self.hot.borrow().read(&index, position, time, wanted);
         let Some(sealed) = &self.sealed else { return hot };
@@ -335,7 +340,8 @@ impl<D: Disk> Shard<D> {
 
     /// Whether there are rows whose durable copy is in another core's WAL.
     pub(crate) fn has_rows_of_other_wals(&self, own: u64) -> bool {
-        let is_other = |marks: &RefCell<Vec<(u64, u64)>>| marks.borrow().iter().any(|(wal_id, _)| *wal_id != own);
+        let is_other =
+            |marks: &RefCell<Vec<(u64, u64)>>| marks.borrow().iter().any(|(wal_id, _)| *wal_id != own);
         is_other(&self.hot_through) || is_other(&self.sealed_through)
     }
 

@@ -207,8 +207,7 @@ impl<D: Disk> Store<D> {
     /// Opens the store and replays its WALs. The second value: entries that belong to other cores.
     pub async fn open(disk: D, options: StoreOptions) -> Result<(Self, Vec<ForeignEntry>)> {
         let pools = Pools::new(options.pools);
-        let shards =
-            options.shards.iter().map(|shard| (shard.shard, Rc::new(Shard::new(*shard)))).collect();
+        let shards = options.shards.iter().map(|shard| (shard.shard, Rc::new(Shard::new(*shard)))).collect();
         let fields = Rc::new(RefCell::new(FieldTypes::new()));
         let store = Self(Rc::new(Inner {
             block_cache: BlockCache::new(options.pools.block_cache_bytes as usize),

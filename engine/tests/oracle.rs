@@ -5,17 +5,25 @@
 
 mod support;
 
+use futures_lite::future::block_on;
 use proptest::prelude::*;
-use support::{Model, Point, SECOND, key, open, options, read_all, run, settle, shards, tidy, write, write_to};
+use support::{
+    Model, Point, SECOND, key, open, options, read_all, run, settle, shards, tidy, write, write_to,
+};
 use tidemark_engine::disk::sim::SimDisk;
 use tidemark_engine::model::TimeRange;
 use tidemark_engine::scan::request::TagFilter;
-use tidemark_engine::store::DeleteRequest;
+use tidemark_engine::store::{DeleteRequest, Store};
 
 #[derive(Debug, Clone)]
 enum Operation {
     Write(Vec<Point>),
-    Delete { measurement: Option<u8>, tag: Option<u8>, start: i64, end: i64 },
+    Delete {
+        measurement: Option<u8>,
+        tag: Option<u8>,
+        start: i64,
+        end: i64,
+    },
     /// Seconds pass and the background does what is due.
     Wait(u64),
     /// A power cut, or an orderly end with or without snapshots.
@@ -59,17 +67,41 @@ fn delete_from(model: &mut Model, measurement: Option<u8>, tag: Option<u8>, rang
     }
 }
 
+/// How a session of the store ends.
+enum End {
+    Done,
+    Crash,
+    Restart,
+}
+
 fn check(operations: &[Operation], seed: u64) {
     let mut disk = SimDisk::new(seed);
-    let mut store = futures_lite::future::block_on(open(&disk, options(0, &[0]))).expect("opens");
     let mut model = Model::new();
     let mut now = SECOND;
-    for (step, operation) in operations.iter().enumerate() {
-        now += 1;
+    let mut rest = operations;
+    loop {
+        let store = block_on(open(&disk, options(0, &[0]))).expect("opens");
+        let end = run(&store, session(&store, &mut rest, &mut model, &mut now));
+        drop(store);
+        match end {
+            End::Done => return,
+            End::Crash => disk = disk.crash(),
+            End::Restart => {}
+        }
+    }
+}
+
+/// Does what is asked until the store ends.
+async fn session(store: &Store<SimDisk>, rest: &mut &[Operation], model: &mut Model, now: &mut u64) -> End {
+    let held = read_all(store).await.expect("reads");
+    assert_eq!(tidy(held), tidy(model.clone()), "at start");
+    while let Some((operation, later)) = rest.split_first() {
+        *rest = later;
+        *now += 1;
         match operation {
             Operation::Write(points) => {
-                run(&store, write(&store, points, now, now)).expect("written");
-                write_to(&mut model, points);
+                write(store, points, *now, *now).await.expect("written");
+                write_to(model, points);
             }
             Operation::Delete { measurement, tag, start, end } => {
                 let time = TimeRange::new(*start, *end);
@@ -82,27 +114,23 @@ fn check(operations: &[Operation], seed: u64) {
                     }),
                     time,
                 };
-                run(&store, store.delete(request, now)).expect("deleted");
-                delete_from(&mut model, *measurement, *tag, time);
+                store.delete(request, *now).await.expect("deleted");
+                delete_from(model, *measurement, *tag, time);
             }
             Operation::Wait(seconds) => {
-                now += seconds * SECOND;
-                run(&store, settle(&store, now)).expect("settles");
+                *now += seconds * SECOND;
+                settle(store, *now).await.expect("settles");
             }
-            Operation::Crash => {
-                drop(store);
-                disk = disk.crash();
-                store = futures_lite::future::block_on(open(&disk, options(0, &[0]))).expect("opens");
-            }
+            Operation::Crash => return End::Crash,
             Operation::Restart(snapshot) => {
-                run(&store, store.close(*snapshot)).expect("closes");
-                drop(store);
-                store = futures_lite::future::block_on(open(&disk, options(0, &[0]))).expect("opens");
+                store.close(*snapshot).await.expect("closes");
+                return End::Restart;
             }
         }
-        let held = run(&store, read_all(&store)).expect("reads");
-        assert_eq!(tidy(held), tidy(model.clone()), "after step {step}, {operation:?}");
+        let held = read_all(store).await.expect("reads");
+        assert_eq!(tidy(held), tidy(model.clone()), "after {operation:?}, {} left", rest.len());
     }
+    End::Done
 }
 
 proptest! {
@@ -117,7 +145,11 @@ proptest! {
 #[test]
 fn long_series_survive_levels_of_merges() {
     let disk = SimDisk::new(3);
-    let store = futures_lite::future::block_on(open(&disk, options(0, &[0]))).expect("opens");
+    let store = block_on(open(&disk, options(0, &[0]))).expect("opens");
+    run(&store, write_and_merge(&store));
+}
+
+async fn write_and_merge(store: &Store<SimDisk>) {
     let mut model = Model::new();
     let mut now = SECOND;
     for round in 0..70i64 {
@@ -130,22 +162,25 @@ fn long_series_survive_levels_of_merges() {
                 fields: vec![(0, (n + round) as u8), (1, round as u8)],
             })
             .collect();
-        run(&store, write(&store, &points, now, now)).expect("written");
+        write(store, &points, now, now).await.expect("written");
         write_to(&mut model, &points);
         // Long enough to be snapshotted, too short to be made full.
         now += 6 * SECOND;
-        run(&store, settle(&store, now)).expect("settles");
+        settle(store, now).await.expect("settles");
     }
     let levelled = store.stats();
-    assert!(levelled.snapshots >= 70 && levelled.compactions >= 8 && levelled.compactions_full == 0, "{levelled:?}");
-    assert_eq!(tidy(run(&store, read_all(&store)).expect("reads")), tidy(model.clone()));
+    assert!(
+        levelled.snapshots >= 70 && levelled.compactions >= 8 && levelled.compactions_full == 0,
+        "{levelled:?}"
+    );
+    assert_eq!(tidy(read_all(store).await.expect("reads")), tidy(model.clone()));
     let time = TimeRange::new(100, 140);
     let request = DeleteRequest { shards: shards(), measurement: None, series: None, time };
-    run(&store, store.delete(request, now)).expect("deleted");
+    store.delete(request, now).await.expect("deleted");
     delete_from(&mut model, None, None, time);
     now += 20 * SECOND;
-    run(&store, settle(&store, now)).expect("settles");
+    settle(store, now).await.expect("settles");
     let full = store.stats();
     assert!(full.compactions_full >= 2 && full.tombstones_now == 0 && full.tsm_files_now <= 4, "{full:?}");
-    assert_eq!(tidy(run(&store, read_all(&store)).expect("reads")), tidy(model));
+    assert_eq!(tidy(read_all(store).await.expect("reads")), tidy(model));
 }

@@ -201,14 +201,8 @@ mod tests {
     use crate::model::TimeRange;
 
     fn manifest() -> Manifest {
-        let file = |id| FileEntry {
-            id,
-            level: 5,
-            bytes: 4096,
-            rows: 10,
-            time_min: -1,
-            time_max: i64::MAX - 1,
-        };
+        let file =
+            |id| FileEntry { id, level: 5, bytes: 4096, rows: 10, time_min: -1, time_max: i64::MAX - 1 };
         Manifest {
             next_file: 9,
             files: vec![file(3), file(8)],

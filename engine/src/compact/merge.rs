@@ -19,9 +19,7 @@ use crate::compact::tombstone::{Tombstone, masks};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{Field, Rows, TimeRange};
-use crate::tsm::{
-    BLOCK_ROWS_MAX, BlockEntry, FileMeta, Schema, SeriesCursor, TsmReader, TsmWriter, Wanted,
-};
+use crate::tsm::{BLOCK_ROWS_MAX, BlockEntry, FileMeta, Schema, SeriesCursor, TsmReader, TsmWriter, Wanted};
 
 /// Bytes of block data read ahead per file. Times [`COMPACTION_FILES_MAX`](crate::limits::COMPACTION_FILES_MAX) it is
 /// the memory of a merge.
@@ -182,7 +180,8 @@ impl<D: Disk> Merge<D> {
             for lane in &mut self.lanes {
                 lane.fill(&mut self.counts).await?;
             }
-            let Some(key) = self.lanes.iter().filter_map(|lane| Some(&lane.ahead.front()?.key)).min().cloned()
+            let Some(key) =
+                self.lanes.iter().filter_map(|lane| Some(&lane.ahead.front()?.key)).min().cloned()
             else {
                 return Ok(false);
             };
@@ -227,7 +226,8 @@ impl<D: Disk> Merge<D> {
             let span = TimeRange::new(block.min_time, block.max_time.saturating_add(1));
             let next = first_part(&parts).map(|at| parts[at].blocks[0].0.min_time);
             let is_masked = parts[at].masks.iter().any(|mask| mask.overlaps(&span));
-            let is_alone = gathered.time_max() < block.min_time && next.is_none_or(|next| next > block.max_time);
+            let is_alone =
+                gathered.time_max() < block.min_time && next.is_none_or(|next| next > block.max_time);
             let is_large = block.rows >= COPY_ROWS_MIN || (gathered.is_empty() && next.is_none());
             let is_fit = self.is_cold == lane.reader.meta().is_cold || !self.is_cold;
             if is_alone && is_large && is_fit && !is_masked {

@@ -111,7 +111,8 @@ pub async fn read_types<D: Disk>(disk: &D, types: &RefCell<FieldTypes>, group: S
     let mut replay = Replay::open(disk.clone(), &folder, JournalOptions::growing()).await?;
     types.borrow_mut().learn(group, &[]);
     while let Some(record) = replay.next().await? {
-        apply(&mut types.borrow_mut(), group, record.body).ok_or_else(|| malformed(&folder, record.sequence))?;
+        apply(&mut types.borrow_mut(), group, record.body)
+            .ok_or_else(|| malformed(&folder, record.sequence))?;
     }
     Ok(())
 }

@@ -330,7 +330,12 @@ fn naive_partial(kind: PartialKind, rows: &[(i64, Value)]) -> Option<(i64, Value
     }
 }
 
-fn check_partials(case: &Case, views: Vec<ShardView<SimDisk>>, window: Option<Window>, kinds: &[PartialKind]) {
+fn check_partials(
+    case: &Case,
+    views: Vec<ShardView<SimDisk>>,
+    window: Option<Window>,
+    kinds: &[PartialKind],
+) {
     let columns = [("f", 0usize), ("i", 1), ("s", 4)];
     let calls: Vec<PartialCall> = columns
         .iter()

@@ -69,7 +69,8 @@ impl<D: Disk> Store<D> {
         inner.cache_bytes.get() >= cache_max.max(1)
             || inner.pools.index.used() >= inner.pools.index.max() / 4 * 3
             || inner.wal.get().is_some_and(|wal| {
-                wal.live_bytes() > wal.live_bytes_max() / WAL_PART_MAX.1 * WAL_PART_MAX.0 && wal.laggard().is_some()
+                wal.live_bytes() > wal.live_bytes_max() / WAL_PART_MAX.1 * WAL_PART_MAX.0
+                    && wal.laggard().is_some()
             })
     }
 
@@ -154,7 +155,8 @@ impl<D: Disk> Store<D> {
     /// The next file id of a shard; one that a merge under way writes is not given again.
     fn next_id(&self, shard: &Shard<D>, manifest: &mut Manifest) -> u64 {
         let running = self.0.running.borrow();
-        let taken = running.as_ref().filter(|running| running.shard.id == shard.id).map_or(0, |running| running.id);
+        let taken =
+            running.as_ref().filter(|running| running.shard.id == shard.id).map_or(0, |running| running.id);
         let id = manifest.next_file.max(taken + 1);
         manifest.next_file = id + 1;
         id
@@ -271,7 +273,8 @@ impl<D: Disk> Store<D> {
         let inner = &*self.0;
         let files = &set.files[plan.start..plan.start + plan.count];
         let inputs: Vec<u64> = files.iter().map(|file| file.entry.id).collect();
-        let is_masked = inputs.iter().any(|id| set.tombstones.iter().any(|tombstone| tombstone.masks_file(*id)));
+        let is_masked =
+            inputs.iter().any(|id| set.tombstones.iter().any(|tombstone| tombstone.masks_file(*id)));
         let temperature = match plan.level {
             LEVEL_FULL if inner.options.cold_codec => Temperature::Cold,
             _ => Temperature::Hot,

@@ -98,7 +98,11 @@ impl<D: Disk> Store<D> {
     pub(super) async fn abandon_merge_of(&self, shard: ShardId) -> Result<()> {
         let running = {
             let mut running = self.0.running.borrow_mut();
-            if running.as_ref().is_some_and(|running| running.shard.id == shard) { running.take() } else { None }
+            if running.as_ref().is_some_and(|running| running.shard.id == shard) {
+                running.take()
+            } else {
+                None
+            }
         };
         match running {
             Some(running) => running.merge.abandon().await,

@@ -222,4 +222,3 @@ pub fn tidy(mut model: Model) -> Model {
     model.retain(|_, series| !series.is_empty());
     model
 }
-
