@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use super::source::{Block, Occurrence, Sources};
+use super::source::{Block, Found, FoundSeries, Occurrence, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{Rows, TimeRange};
@@ -43,7 +43,7 @@ pub struct Cursor {
 }
 
 struct Lane {
-    occurrence: Occurrence,
+    found: Found,
     /// No row lies outside; narrower once the blocks are listed.
     span: TimeRange,
     blocks: Option<VecDeque<Block>>,
@@ -75,18 +75,19 @@ impl Lane {
 }
 
 impl Cursor {
-    /// `occurrences` oldest first; those outside `time` are left out.
+    /// Occurrences outside `time` are left out.
     pub fn new<D: Disk>(
         sources: &Sources<D>,
-        occurrences: &[Occurrence],
+        series: &FoundSeries,
         time: TimeRange,
         descending: bool,
     ) -> Self {
-        let lanes = occurrences
+        let lanes = series
+            .occurrences
             .iter()
-            .map(|occurrence| Lane {
-                occurrence: *occurrence,
-                span: sources.span(*occurrence),
+            .map(|found| Lane {
+                found: found.clone(),
+                span: sources.span(found.occurrence),
                 blocks: None,
                 head: None,
                 removed: Vec::new(),
@@ -161,7 +162,7 @@ impl Cursor {
         unread: &Unread,
         wanted: &[Vec<u8>],
     ) -> Result<Rows> {
-        let mut rows = sources.read(unread.occurrence, &unread.block, wanted).await?;
+        let mut rows = sources.read(&unread.block, wanted).await?;
         if !unread.is_whole {
             rows.cut_to(self.time);
         }
@@ -176,7 +177,7 @@ impl Cursor {
         } else {
             self.time.start = resume.saturating_add(1);
         }
-        let lane = self.lanes.iter_mut().find(|lane| lane.occurrence == unread.occurrence);
+        let lane = self.lanes.iter_mut().find(|lane| lane.found.occurrence == unread.occurrence);
         if let Some(blocks) = lane.and_then(|lane| lane.blocks.as_mut()) {
             blocks.push_front(unread.block);
         }
@@ -210,12 +211,13 @@ impl Cursor {
         key: &[u8],
         wanted: &[Vec<u8>],
     ) -> Result<()> {
-        let listed = sources.list(self.lanes[lane].occurrence, key, wanted, self.time).await?;
+        let listed = sources.list(&self.lanes[lane].found, key, wanted, self.time).await?;
         let mut blocks = VecDeque::from(listed.blocks);
         if self.descending {
             blocks.make_contiguous().reverse();
         }
         let lane = &mut self.lanes[lane];
+        lane.found.blocks = None;
         lane.blocks = Some(blocks);
         lane.removed = listed.removed;
         Ok(())
@@ -235,7 +237,11 @@ impl Cursor {
             let span = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
             if !lane.removed.iter().any(|removed| removed.overlaps(&span)) {
                 let is_whole = time.start <= span.start && span.end <= time.end;
-                return Ok(Some(Piece::Unread(Unread { occurrence: lane.occurrence, block, is_whole })));
+                return Ok(Some(Piece::Unread(Unread {
+                    occurrence: lane.found.occurrence,
+                    block,
+                    is_whole,
+                })));
             }
             if let Some(blocks) = &mut lane.blocks {
                 blocks.push_front(block);
@@ -257,7 +263,7 @@ impl Cursor {
             return Ok(());
         }
         let Some(block) = lane.blocks.as_mut().and_then(VecDeque::pop_front) else { return Ok(()) };
-        let mut rows = sources.read(lane.occurrence, &block, wanted).await?;
+        let mut rows = sources.read(&block, wanted).await?;
         rows.cut_to(self.time);
         let lane = &mut self.lanes[at];
         for removed in &lane.removed {

@@ -1,6 +1,6 @@
 //! The read path inside one core, step by step.
 //!
-//! [`Scan::start`] takes what it reads ([`ShardView`]s, consistent for its whole life) and a [`ScanRequest`];
+//! [`Scan::start`] takes what it reads ([`ShardSources`], consistent for its whole life) and a [`ScanRequest`];
 //! [`Scan::next`] gives chunk after chunk. Dropping the scan ends it and gives its memory back.
 //!
 //! 1. [`source`]: the shards' files and caches as numbered sources; which series pass the tag filter, in key order.
@@ -23,6 +23,7 @@ pub mod partial;
 pub mod projection;
 pub mod request;
 pub mod rows;
+pub mod select;
 pub mod source;
 pub mod window;
 
@@ -34,14 +35,17 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::series_key;
 use crate::pool::Reservation;
-use crate::shard::ShardView;
 
 use budget::Budget;
 use fold::Fold;
 use projection::Projection;
 use request::{PartialColumn, ScanChunk, ScanGroup, ScanOutput, ScanRequest};
 use rows::{CHUNK_ROWS, Merge, Reading, TOP_ROWS_MAX, Top};
-use source::{FoundSeries, SeriesStream, Sources};
+use source::{FoundSeries, SeriesStream, ShardSources, Sources};
+
+/// Series of a listed tag set whose blocks are kept as they were found; those of the rest are looked up once more, so
+/// that the index pages of a million series are not held at once.
+const BLOCKS_KEPT_SERIES_MAX: u64 = 20_000;
 
 /// A running scan of one core. See the module's head.
 pub struct Scan<D: Disk> {
@@ -49,7 +53,7 @@ pub struct Scan<D: Disk> {
     request: ScanRequest,
     projection: Projection,
     budget: Budget,
-    groups: Groups,
+    groups: Groups<D>,
     /// The tag set whose rows are being merged.
     merging: Option<(ScanGroup, Merge)>,
     ready: VecDeque<ScanChunk>,
@@ -57,24 +61,24 @@ pub struct Scan<D: Disk> {
 }
 
 /// The tag sets still to come.
-enum Groups {
+enum Groups<D: Disk> {
     Unresolved,
     /// One tag set, its series streamed.
-    One(Option<SeriesStream>),
+    One(Option<SeriesStream<D>>),
     Many(VecDeque<(ScanGroup, Vec<FoundSeries>)>),
 }
 
 /// The series of one tag set.
-enum Members {
-    Stream(SeriesStream),
+enum Members<D: Disk> {
+    Stream(SeriesStream<D>),
     List(VecDeque<FoundSeries>),
 }
 
 impl<D: Disk> Scan<D> {
-    /// A scan over these views; reads nothing yet. `reservation` is the scan's part of the core's query pool, grown as
+    /// A scan over these shards; opens the files' schemas. `reservation` is the scan's part of the core's query pool, grown as
     /// it goes. Errors: `Error::Invalid` for a row filter that does not compile.
-    pub fn start(
-        views: Vec<ShardView<D>>,
+    pub async fn start(
+        shards: Vec<ShardSources<D>>,
         request: ScanRequest,
         reservation: Option<Reservation>,
     ) -> Result<Self> {
@@ -85,7 +89,7 @@ impl<D: Disk> Scan<D> {
             }
         }
         Ok(Self {
-            sources: Sources::new(views, request.time),
+            sources: Sources::open(shards, &request.measurement, request.time).await?,
             projection: Projection::new(&request)?,
             budget: Budget::new(request.budget_bytes, reservation),
             request,
@@ -137,7 +141,7 @@ impl<D: Disk> Scan<D> {
         }
     }
 
-    async fn next_group(&mut self) -> Result<Option<(ScanGroup, Members)>> {
+    async fn next_group(&mut self) -> Result<Option<(ScanGroup, Members<D>)>> {
         if let Groups::Unresolved = self.groups {
             self.groups = self.resolve().await?;
         }
@@ -153,18 +157,21 @@ impl<D: Disk> Scan<D> {
         })
     }
 
-    async fn resolve(&mut self) -> Result<Groups> {
+    async fn resolve(&mut self) -> Result<Groups<D>> {
         if self.request.time.is_empty() {
             return Ok(Groups::One(None));
         }
         let series = self.request.series.as_ref();
-        let mut stream = self.sources.series(&self.request.measurement, series).await?;
+        let mut stream = self.sources.series(series).await?;
         if self.request.dimensions.is_empty() {
             return Ok(Groups::One(Some(stream)));
         }
         let mut groups: BTreeMap<Vec<Vec<u8>>, Vec<FoundSeries>> = BTreeMap::new();
-        while let Some(found) = stream.next(&self.sources).await? {
+        while let Some(mut found) = stream.next(&self.sources).await? {
             self.count_series()?;
+            if self.series_found > BLOCKS_KEPT_SERIES_MAX {
+                found.forget_blocks();
+            }
             let values: Vec<Vec<u8>> = self
                 .request
                 .dimensions
@@ -172,7 +179,7 @@ impl<D: Disk> Scan<D> {
                 .map(|name| series_key::tag_value(&found.key, name).unwrap_or_default().into_owned())
                 .collect();
             let text: usize = values.iter().map(|value| value.len() + 24).sum();
-            self.budget.take((text + series_bytes(&found)) as u64)?;
+            self.budget.take((text + found.bytes()) as u64)?;
             self.sources.pace.spent(500).await;
             groups.entry(values).or_default().push(found);
         }
@@ -188,7 +195,7 @@ impl<D: Disk> Scan<D> {
         Ok(())
     }
 
-    async fn next_member(&mut self, members: &mut Members) -> Result<Option<FoundSeries>> {
+    async fn next_member(&mut self, members: &mut Members<D>) -> Result<Option<FoundSeries>> {
         match members {
             Members::List(list) => Ok(list.pop_front()),
             Members::Stream(stream) => {
@@ -202,19 +209,22 @@ impl<D: Disk> Scan<D> {
     }
 
     /// All series of a tag set at once.
-    async fn listed(&mut self, mut members: Members) -> Result<Vec<FoundSeries>> {
+    async fn listed(&mut self, mut members: Members<D>) -> Result<Vec<FoundSeries>> {
         if let Members::List(list) = members {
             return Ok(list.into());
         }
         let mut found = Vec::new();
-        while let Some(series) = self.next_member(&mut members).await? {
-            self.budget.take(series_bytes(&series) as u64)?;
+        while let Some(mut series) = self.next_member(&mut members).await? {
+            if self.series_found > BLOCKS_KEPT_SERIES_MAX {
+                series.forget_blocks();
+            }
+            self.budget.take(series.bytes() as u64)?;
             found.push(series);
         }
         Ok(found)
     }
 
-    async fn top(&mut self, group: ScanGroup, mut members: Members, limit: u64) -> Result<()> {
+    async fn top(&mut self, group: ScanGroup, mut members: Members<D>, limit: u64) -> Result<()> {
         let mut top = Top::new(limit);
         while let Some(found) = self.next_member(&mut members).await? {
             top.series(&self.reading(), found).await?;
@@ -223,7 +233,7 @@ impl<D: Disk> Scan<D> {
         Ok(())
     }
 
-    async fn fold(&mut self, group: ScanGroup, mut members: Members) -> Result<()> {
+    async fn fold(&mut self, group: ScanGroup, mut members: Members<D>) -> Result<()> {
         let ScanOutput::Partials { window, calls } = self.request.output.clone() else { return Ok(()) };
         let descending = self.request.descending;
         let mut state = None;
@@ -266,14 +276,10 @@ impl<D: Disk> Scan<D> {
     }
 }
 
-fn series_bytes(found: &FoundSeries) -> usize {
-    found.key.len() + 64 + 8 * found.occurrences.len()
-}
-
 fn part_of(partial: &PartialColumn, start: usize, end: usize) -> PartialColumn {
     let times = partial.times.get(start..end).unwrap_or_default().to_vec();
     PartialColumn { values: partial.values.slice(start, end), times }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sim"))]
 mod tests;

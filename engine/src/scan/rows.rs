@@ -56,7 +56,7 @@ impl SeriesRows {
     /// `None` when no row of the series can pass.
     fn open<D: Disk>(reading: &Reading<'_, D>, found: FoundSeries) -> Option<Self> {
         let projection = reading.projection.for_series(&found.key)?;
-        let cursor = Cursor::new(reading.sources, &found.occurrences, reading.time, reading.descending);
+        let cursor = Cursor::new(reading.sources, &found, reading.time, reading.descending);
         Some(Self { key: Rc::new(found.key), cursor, projection })
     }
 

@@ -4,19 +4,34 @@
 //! cache; sources are numbered shard after shard, within a shard oldest first, so that of equal times the source with
 //! the greater number wins.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::marker::PhantomData;
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 
+use hashbrown::HashMap;
+
+use super::select::matching_positions;
 use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
 use crate::index::tag_filter::TagMatcher;
-use crate::model::{FieldType, Rows, TimeRange, Value};
+use crate::model::{Field, FieldType, Rows, TimeRange, Value, series_key};
 use crate::scan::request::TagFilter;
-use crate::shard::{CacheView, ShardView};
+use crate::shard::CacheView;
+use crate::tsm::{BlockEntry, ColumnSummary, FieldId, SeriesCursor, Statistics, TsmReader, Wanted};
+
+/// The spans of time in which rows of a series are deleted in a file.
+pub type Masks = Rc<dyn Fn(&[u8]) -> Vec<TimeRange>>;
+
+/// The sources of one shard.
+pub struct ShardSources<D: Disk> {
+    /// Oldest first.
+    pub files: Vec<(TsmReader<D>, Masks)>,
+    /// Newer than all files.
+    pub cache: CacheView,
+}
 
 /// A series in one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,11 +42,35 @@ pub struct Occurrence {
 }
 
 /// A series, and where it occurs, oldest source first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FoundSeries {
     /// Canonical.
     pub key: Vec<u8>,
-    pub occurrences: Vec<Occurrence>,
+    pub occurrences: Vec<Found>,
+}
+
+/// Where a series occurs; its blocks when they came along.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub occurrence: Occurrence,
+    pub blocks: Option<Rc<[BlockEntry]>>,
+}
+
+impl FoundSeries {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let blocks: usize = self
+            .occurrences
+            .iter()
+            .map(|found| found.blocks.as_ref().map_or(0, |blocks| blocks.len() * size_of::<BlockEntry>()))
+            .sum();
+        self.key.len() + 64 + 24 * self.occurrences.len() + blocks
+    }
+
+    /// Lets the blocks go: they are looked up again when needed.
+    pub fn forget_blocks(&mut self) {
+        self.occurrences.iter_mut().for_each(|found| found.blocks = None);
+    }
 }
 
 /// A block of one series in one source: known, not read.
@@ -40,6 +79,7 @@ pub struct Block {
     pub time_min: i64,
     pub time_max: i64,
     pub rows: usize,
+    source: u32,
     body: Body,
 }
 
@@ -47,6 +87,10 @@ pub struct Block {
 enum Body {
     /// Rows of a cache, as they were when listed.
     Cached(Rc<Rows>),
+    File {
+        entry: BlockEntry,
+        summaries: OnceCell<Rc<[ColumnSummary]>>,
+    },
 }
 
 /// The blocks of an occurrence in time order, and the spans of time deleted in its source.
@@ -70,36 +114,65 @@ pub struct ColumnFacts {
 
 /// See the module's head. One per scan.
 pub struct Sources<D: Disk> {
-    list: Vec<Source>,
+    measurement: Vec<u8>,
+    list: Vec<Source<D>>,
     pub pace: Pace,
-    disk: PhantomData<D>,
 }
 
-enum Source {
+enum Source<D: Disk> {
+    File {
+        reader: TsmReader<D>,
+        masks: Masks,
+        /// The measurement's fields: name → numbers, mostly one.
+        fields: HashMap<Vec<u8>, Vec<FieldId>>,
+        names: HashMap<FieldId, Vec<u8>>,
+    },
     Cache(CacheView),
 }
 
 impl<D: Disk> Sources<D> {
-    /// Those that may have rows within `time`.
-    pub fn new(views: Vec<ShardView<D>>, time: TimeRange) -> Self {
+    /// Those that may have rows of the measurement within `time`.
+    pub async fn open(shards: Vec<ShardSources<D>>, measurement: &[u8], time: TimeRange) -> Result<Self> {
         let mut list = Vec::new();
-        for view in views {
-            if !view.cache.is_empty() && view.cache.time_range().overlaps(&time) {
-                list.push(Source::Cache(view.cache));
+        for shard in shards {
+            for (reader, masks) in shard.files {
+                if !file_span(&reader).overlaps(&time) {
+                    continue;
+                }
+                let schema = reader.schema().await?;
+                if schema.measurement(measurement).is_none() {
+                    continue;
+                }
+                let mut fields: HashMap<Vec<u8>, Vec<FieldId>> = HashMap::new();
+                let mut names = HashMap::new();
+                for (number, name, _) in schema.fields_of(measurement) {
+                    fields.entry(name.to_vec()).or_default().push(number);
+                    names.insert(number, name.to_vec());
+                }
+                list.push(Source::File { reader, masks, fields, names });
+            }
+            if !shard.cache.is_empty() && shard.cache.time_range().overlaps(&time) {
+                list.push(Source::Cache(shard.cache));
             }
         }
-        Self { list, pace: Pace::new(), disk: PhantomData }
+        Ok(Self { measurement: measurement.to_vec(), list, pace: Pace::new() })
     }
 
-    /// The series of a measurement that pass the filter, in the order of their keys.
-    pub async fn series(&self, measurement: &[u8], filter: Option<&TagFilter>) -> Result<SeriesStream> {
+    /// The series of the measurement that pass the filter, in the order of their keys.
+    pub async fn series(&self, filter: Option<&TagFilter>) -> Result<SeriesStream<D>> {
         let matcher = TagMatcher::optional(filter)?;
         let mut feeds = Vec::with_capacity(self.list.len());
         for source in &self.list {
             feeds.push(match source {
                 Source::Cache(cache) => {
                     let sorted = cache.sorted(&self.pace).await;
-                    Feed { positions: cache.of_measurement(&sorted, measurement), next: 0 }
+                    Feed::Cache { positions: cache.of_measurement(&sorted, &self.measurement), next: 0 }
+                }
+                Source::File { reader, .. } => {
+                    match matching_positions(reader, &self.measurement, filter, &self.pace).await? {
+                        None => Feed::all_of(reader, &self.measurement),
+                        Some(positions) => Feed::Chosen { positions, next: 0, keys: VecDeque::new() },
+                    }
                 }
             });
         }
@@ -114,40 +187,80 @@ impl<D: Disk> Sources<D> {
     pub fn span(&self, occurrence: Occurrence) -> TimeRange {
         match &self.list[occurrence.source as usize] {
             Source::Cache(cache) => cache.time_range(),
+            Source::File { reader, .. } => file_span(reader),
         }
     }
 
     /// The blocks of an occurrence that overlap `time`.
     pub async fn list(
         &self,
-        occurrence: Occurrence,
-        _key: &[u8],
+        found: &Found,
+        key: &[u8],
         wanted: &[Vec<u8>],
         time: TimeRange,
     ) -> Result<Listed> {
-        match &self.list[occurrence.source as usize] {
+        let Occurrence { source, position } = found.occurrence;
+        match &self.list[source as usize] {
             Source::Cache(cache) => {
-                let rows = cache.read(occurrence.position, time, Some(wanted));
+                let rows = cache.read(position, time, Some(wanted));
                 self.pace.spent(64 * rows.as_ref().map_or(0, Rows::len) as u64).await;
                 let block = rows.and_then(|rows| {
                     Some(Block {
                         time_min: *rows.times.first()?,
                         time_max: *rows.times.last()?,
                         rows: rows.len(),
+                        source,
                         body: Body::Cached(Rc::new(rows)),
                     })
                 });
                 Ok(Listed { blocks: block.into_iter().collect(), removed: Vec::new() })
+            }
+            Source::File { reader, masks, .. } => {
+                let found = match &found.blocks {
+                    Some(blocks) => blocks.clone(),
+                    None => {
+                        self.pace.spent(5_000).await;
+                        let series = reader.series_at(position, time).await?;
+                        series.map(|series| series.blocks.into()).unwrap_or_default()
+                    }
+                };
+                let blocks = found
+                    .iter()
+                    .filter(|entry| entry.overlaps(&time))
+                    .map(|entry| Block {
+                        time_min: entry.min_time,
+                        time_max: entry.max_time,
+                        rows: entry.rows as usize,
+                        source,
+                        body: Body::File { entry: entry.clone(), summaries: OnceCell::new() },
+                    })
+                    .collect();
+                Ok(Listed { blocks, removed: masks(key) })
             }
         }
     }
 
     /// What is known of a column of an unread block: `None` when it says nothing, `Some(None)` when the block does not
     /// have the column.
-    pub fn facts(&self, block: &Block, _field: &[u8]) -> Option<Option<ColumnFacts>> {
-        match &block.body {
-            Body::Cached(_) => None,
-        }
+    pub fn facts(&self, block: &Block, field: &[u8]) -> Option<Option<ColumnFacts>> {
+        let (Body::File { entry, summaries }, Source::File { reader, fields, .. }) =
+            (&block.body, &self.list[block.source as usize])
+        else {
+            return None;
+        };
+        let Some(numbers) = fields.get(field) else { return Some(None) };
+        let summaries = match summaries.get() {
+            Some(summaries) => summaries,
+            None => {
+                // Damage is reported by the read that follows.
+                let made = reader.summaries(entry).ok()?;
+                summaries.get_or_init(|| made.into())
+            }
+        };
+        let mut found = summaries.iter().filter(|summary| numbers.contains(&summary.field));
+        let Some(summary) = found.next() else { return Some(None) };
+        // A field that changed its type within one file is for the rows to tell.
+        if found.next().is_some() { None } else { Some(Some(ColumnFacts::of(summary))) }
     }
 
     /// Least and greatest value of a block's column as floats, for ruling the block out; `None` when they are not known
@@ -164,49 +277,215 @@ impl<D: Disk> Sources<D> {
     }
 
     /// The rows of a block, of the wanted fields only.
-    pub async fn read(&self, _occurrence: Occurrence, block: &Block, _wanted: &[Vec<u8>]) -> Result<Rows> {
-        match &block.body {
-            Body::Cached(rows) => Ok(Rows::clone(rows)),
+    pub async fn read(&self, block: &Block, wanted: &[Vec<u8>]) -> Result<Rows> {
+        match (&block.body, &self.list[block.source as usize]) {
+            (Body::Cached(rows), _) => Ok(Rows::clone(rows)),
+            (Body::File { entry, .. }, Source::File { reader, fields, names, .. }) => {
+                let numbers: Vec<FieldId> =
+                    wanted.iter().filter_map(|name| fields.get(name)).flatten().copied().collect();
+                let read = reader.read_block(entry, Wanted::Fields(&numbers)).await?;
+                let mut rows = Rows { times: read.times, fields: Vec::new(), columns: Vec::new() };
+                for (number, column) in read.columns {
+                    let Some(name) = names.get(&number) else { continue };
+                    rows.fields.push(Field { name: name.clone(), field_type: column.field_type() });
+                    rows.columns.push(column);
+                }
+                Ok(rows)
+            }
+            (Body::File { .. }, Source::Cache(_)) => Ok(Rows::default()),
+        }
+    }
+
+    /// Files, and blocks and their bytes of the series, for EXPLAIN.
+    pub fn file_count(&self) -> u64 {
+        self.list.iter().filter(|source| matches!(source, Source::File { .. })).count() as u64
+    }
+
+    /// Whether any row of the series within `time` is left that no delete masks, as far as block bounds tell.
+    pub async fn is_alive(&self, found: &FoundSeries, time: TimeRange) -> Result<bool> {
+        for found_at in &found.occurrences {
+            match &self.list[found_at.occurrence.source as usize] {
+                Source::Cache(_) => return Ok(true),
+                Source::File { masks, .. } => {
+                    if masks(&found.key).is_empty() && time == TimeRange::ALL {
+                        return Ok(true);
+                    }
+                    let listed = self.list(found_at, &found.key, &[], time).await?;
+                    let is_left = |block: &Block| {
+                        let span = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
+                        !listed
+                            .removed
+                            .iter()
+                            .any(|removed| removed.start <= span.start && span.end <= removed.end)
+                    };
+                    if listed.blocks.iter().any(is_left) {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Rows of a series in caches.
+    pub fn cached_rows(&self, found: &FoundSeries) -> u64 {
+        found
+            .occurrences
+            .iter()
+            .map(|found| match &self.list[found.occurrence.source as usize] {
+                Source::Cache(cache) => cache.row_count(found.occurrence.position) as u64,
+                Source::File { .. } => 0,
+            })
+            .sum()
+    }
+}
+
+impl Block {
+    /// Bytes of the block in its file.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.body {
+            Body::Cached(_) => 0,
+            Body::File { entry, .. } => entry.data_length,
         }
     }
 }
 
+fn file_span<D: Disk>(reader: &TsmReader<D>) -> TimeRange {
+    let meta = reader.meta();
+    TimeRange::new(meta.min_time, meta.max_time.saturating_add(1))
+}
+
+impl ColumnFacts {
+    fn of(summary: &ColumnSummary) -> Self {
+        let mut facts = Self {
+            field_type: summary.field_type,
+            count: summary.count as usize,
+            min: None,
+            max: None,
+            sum: None,
+            first: None,
+            last: None,
+        };
+        macro_rules! fill {
+            ($extent:expr, $value:expr) => {{
+                facts.min = Some($value($extent.min));
+                facts.max = Some($value($extent.max));
+                facts.sum = Some($value($extent.sum));
+                facts.first = Some($value($extent.first));
+                facts.last = Some($value($extent.last));
+            }};
+        }
+        match &summary.statistics {
+            Some(Statistics::Float(extent)) => fill!(extent, Value::Float),
+            Some(Statistics::Integer(extent)) => fill!(extent, Value::Integer),
+            Some(Statistics::Unsigned(extent)) => fill!(extent, Value::Unsigned),
+            Some(Statistics::Boolean(extent)) => {
+                fill!(extent, Value::Boolean);
+                facts.sum = None;
+            }
+            None => {}
+        }
+        facts
+    }
+}
+
 /// See [`Sources::series`].
-pub struct SeriesStream {
-    feeds: Vec<Feed>,
+pub struct SeriesStream<D: Disk> {
+    feeds: Vec<Feed<D>>,
     matcher: TagMatcher,
     /// The next series of each source that has one.
-    heap: BinaryHeap<Reverse<(Vec<u8>, Occurrence)>>,
+    heap: BinaryHeap<Reverse<Next>>,
+}
+
+/// The next series of a source; ordered by key, then source.
+struct Next {
+    key: Vec<u8>,
+    found: Found,
+}
+
+impl Next {
+    fn order(&self) -> (&[u8], Occurrence) {
+        (&self.key, self.found.occurrence)
+    }
+}
+
+impl PartialEq for Next {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Next {}
+
+impl PartialOrd for Next {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Next {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
 }
 
 /// The series of one source still to come.
-struct Feed {
-    positions: Vec<SeriesPosition>,
-    next: usize,
+enum Feed<D: Disk> {
+    Cache {
+        positions: Vec<SeriesPosition>,
+        next: usize,
+    },
+    /// All series of the measurement, streamed from the index pages.
+    All {
+        cursor: Box<SeriesCursor<D>>,
+        /// The bare measurement, while it is still to be looked for.
+        bare: Option<Vec<u8>>,
+        /// The measurement and a comma: how all other keys begin.
+        prefix: Vec<u8>,
+    },
+    /// Series chosen from the postings; their keys are read some at a time.
+    Chosen {
+        positions: Vec<u32>,
+        next: usize,
+        keys: VecDeque<Vec<u8>>,
+    },
+    End,
 }
 
-impl SeriesStream {
-    pub async fn next<D: Disk>(&mut self, sources: &Sources<D>) -> Result<Option<FoundSeries>> {
-        let Some(Reverse((key, occurrence))) = self.heap.pop() else { return Ok(None) };
-        self.advance(sources, occurrence.source).await?;
-        let mut occurrences = vec![occurrence];
-        while let Some(Reverse((other, _))) = self.heap.peek()
-            && *other == key
-            && let Some(Reverse((_, occurrence))) = self.heap.pop()
+/// Keys read at once for chosen positions: about the series of one index page.
+const KEYS_AT_ONCE: usize = 128;
+
+impl<D: Disk> Feed<D> {
+    fn all_of(reader: &TsmReader<D>, measurement: &[u8]) -> Self {
+        let mut prefix = Vec::new();
+        series_key::escape_measurement_into(&mut prefix, measurement);
+        let bare = prefix.clone();
+        prefix.push(b',');
+        Self::All { cursor: Box::new(reader.cursor(&bare)), bare: Some(bare), prefix }
+    }
+}
+
+impl<D: Disk> SeriesStream<D> {
+    pub async fn next(&mut self, sources: &Sources<D>) -> Result<Option<FoundSeries>> {
+        let Some(Reverse(Next { key, found })) = self.heap.pop() else { return Ok(None) };
+        self.advance(sources, found.occurrence.source).await?;
+        let mut occurrences = vec![found];
+        while self.heap.peek().is_some_and(|next| next.0.key == key)
+            && let Some(Reverse(next)) = self.heap.pop()
         {
-            self.advance(sources, occurrence.source).await?;
-            occurrences.push(occurrence);
+            self.advance(sources, next.found.occurrence.source).await?;
+            occurrences.push(next.found);
         }
         Ok(Some(FoundSeries { key, occurrences }))
     }
 
     /// Puts the next series of a source into the heap.
-    async fn advance<D: Disk>(&mut self, sources: &Sources<D>, source: u32) -> Result<()> {
-        match &sources.list[source as usize] {
-            Source::Cache(cache) => {
-                let feed = &mut self.feeds[source as usize];
-                while let Some(&position) = feed.positions.get(feed.next) {
-                    feed.next += 1;
+    async fn advance(&mut self, sources: &Sources<D>, source: u32) -> Result<()> {
+        let feed = &mut self.feeds[source as usize];
+        match (&sources.list[source as usize], &mut *feed) {
+            (Source::Cache(cache), Feed::Cache { positions, next }) => {
+                while let Some(&position) = positions.get(*next) {
+                    *next += 1;
                     sources.pace.spent(100).await;
                     if cache.row_count(position) == 0 {
                         continue;
@@ -214,12 +493,50 @@ impl SeriesStream {
                     let key =
                         cache.with_key(position, |key| self.matcher.matches_key(key).then(|| key.to_vec()));
                     if let Some(key) = key {
-                        self.heap.push(Reverse((key, Occurrence { source, position })));
-                        break;
+                        let occurrence = Occurrence { source, position };
+                        self.heap.push(Reverse(Next { key, found: Found { occurrence, blocks: None } }));
+                        return Ok(());
                     }
                 }
             }
+            (Source::File { reader, .. }, Feed::All { cursor, bare, prefix }) => loop {
+                sources.pace.spent(500).await;
+                let Some(series) = cursor.next().await? else { break };
+                if let Some(wanted) = bare.take() {
+                    // Other measurements (`m!`) may sort between `m` and `m,…`.
+                    if series.key != wanted && !series.key.starts_with(prefix) {
+                        **cursor = reader.cursor(prefix);
+                        continue;
+                    }
+                    if series.key == wanted {
+                        **cursor = reader.cursor(prefix);
+                    }
+                } else if !series.key.starts_with(prefix) {
+                    break;
+                }
+                if self.matcher.matches_key(&series.key) {
+                    let occurrence = Occurrence { source, position: series.position };
+                    let found = Found { occurrence, blocks: Some(series.blocks.into()) };
+                    self.heap.push(Reverse(Next { key: series.key, found }));
+                    return Ok(());
+                }
+            },
+            (Source::File { reader, .. }, Feed::Chosen { positions, next, keys }) => {
+                if keys.is_empty() && *next < positions.len() {
+                    let some = &positions[*next..positions.len().min(*next + KEYS_AT_ONCE)];
+                    *keys = reader.keys_at(some).await?.into();
+                    sources.pace.spent(100 * some.len() as u64).await;
+                }
+                if let Some(key) = keys.pop_front() {
+                    let occurrence = Occurrence { source, position: positions[*next] };
+                    *next += 1;
+                    self.heap.push(Reverse(Next { key, found: Found { occurrence, blocks: None } }));
+                    return Ok(());
+                }
+            }
+            _ => {}
         }
+        *feed = Feed::End;
         Ok(())
     }
 }

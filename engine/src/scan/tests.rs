@@ -1,17 +1,24 @@
 //! Scans over random data in several shards, files and caches, against a plain map and plain loops.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use futures_lite::future::block_on;
 use proptest::prelude::*;
 
 use super::request::*;
+use super::source::Masks;
 use super::*;
+use crate::codec::Temperature;
+use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
 use crate::model::batch::put_value;
-use crate::model::{BatchBuilder, FieldType, SeriesKey, ShardGroupId, ShardId, TimeRange, Value, Window};
+use crate::model::{
+    BatchBuilder, Column, FieldType, SeriesKey, ShardGroupId, ShardId, TimeRange, Value, Window,
+};
 use crate::scan::request::ShardRef;
 use crate::shard::Shard;
+use crate::tsm::{BlockCache, TsmReader, TsmWriter};
 
 /// One written row: series number, time, and which of the fields with which seed.
 #[derive(Debug, Clone)]
@@ -53,7 +60,7 @@ fn fields_of(write: &Write) -> Vec<(&'static str, Value)> {
     fields
 }
 
-fn insert(shard: &Shard<SimDisk>, writes: &[Write]) {
+fn insert(shard: &Shard, writes: &[Write]) {
     let mut builder = BatchBuilder::new();
     for write in writes {
         let fields = fields_of(write);
@@ -68,7 +75,7 @@ fn insert(shard: &Shard<SimDisk>, writes: &[Write]) {
         fields.iter().for_each(|(_, value)| put_value(&mut values, value));
         builder.add_row(series, shape, write.time, &values);
     }
-    shard.insert(&builder.finish(1, 1), &[], 0, 1);
+    shard.insert(&builder.finish(1, 1), &[]);
 }
 
 fn write_strategy() -> impl Strategy<Value = Write> {
@@ -76,28 +83,120 @@ fn write_strategy() -> impl Strategy<Value = Write> {
         .prop_map(|(series, time, (float, integer, text))| Write { series, time, float, integer, text })
 }
 
-fn model_of(writes: &[Write]) -> Model {
+/// What happens to the shards, in order.
+#[derive(Debug, Clone)]
+enum Step {
+    Write(Write),
+    /// All that is in the cache goes into a file.
+    Snapshot,
+    /// The same, and then rows of the series with this number modulo 3 are deleted: masked in the files.
+    Delete(usize, TimeRange),
+}
+
+fn step_strategy() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        40 => write_strategy().prop_map(Step::Write),
+        1 => Just(Step::Snapshot),
+        1 => (0usize..3, 0i64..120, 0i64..60)
+            .prop_map(|(series, start, length)| Step::Delete(series, TimeRange::new(start, start + length))),
+    ]
+}
+
+fn is_deleted(key: &[u8], series: usize) -> bool {
+    series_key::tag_value(key, b"host").as_deref() == Some(format!("h{series}").as_bytes())
+}
+
+fn model_of(steps: &[Step]) -> Model {
     let mut model = Model::new();
-    for write in writes {
-        let fields = fields_of(write);
-        if !fields.is_empty() {
-            model.entry(key(write.series)).or_default().entry(write.time).or_default().extend(fields);
+    for step in steps {
+        match step {
+            Step::Write(write) => {
+                let fields = fields_of(write);
+                if !fields.is_empty() {
+                    model.entry(key(write.series)).or_default().entry(write.time).or_default().extend(fields);
+                }
+            }
+            Step::Snapshot => {}
+            Step::Delete(series, time) => {
+                for (_, rows) in model.iter_mut().filter(|(key, _)| is_deleted(key, *series)) {
+                    rows.retain(|at, _| !time.contains(*at));
+                }
+            }
         }
     }
     model
 }
 
-async fn views_of(writes: &[Write]) -> Vec<ShardView<SimDisk>> {
-    let mut views = Vec::new();
-    let (disk, cache) = (SimDisk::new(1), crate::tsm::BlockCache::new(1 << 20));
+/// Rows of a block in the files of these tests: small, so that series have many.
+const BLOCK_ROWS: usize = 5;
+
+async fn file_of(disk: &SimDisk, path: &str, writes: &[Write]) -> Option<TsmReader<SimDisk>> {
+    let steps: Vec<Step> = writes.iter().cloned().map(Step::Write).collect();
+    let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await.expect("created");
+    for (key, rows) in model_of(&steps) {
+        writer.begin_series(&key).expect("in order");
+        let rows: Vec<_> = rows.into_iter().collect();
+        for part in rows.chunks(BLOCK_ROWS) {
+            let times: Vec<i64> = part.iter().map(|row| row.0).collect();
+            let types = [("f", FieldType::Float), ("i", FieldType::Integer), ("s", FieldType::String)];
+            let mut columns = Vec::new();
+            for (name, field_type) in types {
+                let mut column = Column::empty(field_type);
+                part.iter().for_each(|row| column.push(row.1.get(name)));
+                if part.iter().any(|row| row.1.contains_key(name)) {
+                    columns.push((writer.field(name.as_bytes(), field_type), column));
+                }
+            }
+            let columns: Vec<_> = columns.iter().map(|(field, column)| (*field, column)).collect();
+            writer.write_rows(&times, &columns).await.expect("written");
+        }
+    }
+    writer.finish((1, 1), (1, 1)).await.expect("finished")?;
+    Some(TsmReader::open(disk, path, BlockCache::new(1 << 20)).await.expect("opens"))
+}
+
+/// The shards after these steps.
+async fn shards_of(steps: &[Step]) -> Vec<ShardSources<SimDisk>> {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all("data").await.expect("a folder");
+    let mut shards = Vec::new();
     for (number, part) in [0..SHARD_SPLIT, SHARD_SPLIT..i64::MAX].into_iter().enumerate() {
+        let mut cached: Vec<Write> = Vec::new();
+        let mut files: Vec<TsmReader<SimDisk>> = Vec::new();
+        // Deletes: series, time, and how many files they mask.
+        let mut deletes: Vec<(usize, TimeRange, usize)> = Vec::new();
+        for step in steps {
+            if let Step::Write(write) = step {
+                if part.contains(&write.time) {
+                    cached.push(write.clone());
+                }
+                continue;
+            }
+            let path = format!("data/{number}-{}.tsm", files.len());
+            files.extend(file_of(&disk, &path, &std::mem::take(&mut cached)).await);
+            if let Step::Delete(series, time) = step {
+                deletes.push((*series, *time, files.len()));
+            }
+        }
+        let deletes = Rc::new(deletes);
+        let files = files
+            .into_iter()
+            .enumerate()
+            .map(|(at, reader)| {
+                let deletes = deletes.clone();
+                let masks: Masks = Rc::new(move |key: &[u8]| {
+                    let masking = deletes.iter().filter(|delete| delete.2 > at && is_deleted(key, delete.0));
+                    masking.map(|delete| delete.1).collect()
+                });
+                (reader, masks)
+            })
+            .collect();
         let shard =
             Shard::new(ShardRef { shard: ShardId(number as u64), group: ShardGroupId(number as u64) });
-        let writes: Vec<Write> = writes.iter().filter(|write| part.contains(&write.time)).cloned().collect();
-        insert(&shard, &writes);
-        views.push(shard.view(&disk, &cache).await.expect("a view"));
+        insert(&shard, &cached);
+        shards.push(ShardSources { files, cache: shard.view().await.expect("a view").cache });
     }
-    views
+    shards
 }
 
 fn field(name: &str, as_type: FieldType) -> ScanColumn {
@@ -126,8 +225,8 @@ fn request(output: ScanOutput) -> ScanRequest {
     }
 }
 
-async fn run(views: Vec<ShardView<SimDisk>>, request: ScanRequest) -> Result<Vec<ScanChunk>> {
-    let mut scan: Scan<SimDisk> = Scan::start(views, request, None)?;
+async fn run(views: Vec<ShardSources<SimDisk>>, request: ScanRequest) -> Result<Vec<ScanChunk>> {
+    let mut scan: Scan<SimDisk> = Scan::start(views, request, None).await?;
     let mut chunks = Vec::new();
     while let Some(chunk) = scan.next().await? {
         chunks.push(chunk);
@@ -189,7 +288,7 @@ fn passes(number: u8, key: &[u8], row: &BTreeMap<&'static str, Value>) -> bool {
 
 #[derive(Debug, Clone)]
 struct Case {
-    writes: Vec<Write>,
+    steps: Vec<Step>,
     time: (i64, i64),
     condition: u8,
     tag_filter: bool,
@@ -220,7 +319,7 @@ impl Case {
     /// The rows that pass, with all their fields, per tag set, in order.
     fn expected(&self) -> BTreeMap<Vec<Vec<u8>>, Vec<(i64, Vec<u8>, BTreeMap<&'static str, Value>)>> {
         let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (key, rows) in model_of(&self.writes) {
+        for (key, rows) in model_of(&self.steps) {
             let tag = |name: &Vec<u8>| series_key::tag_value(&key, name).unwrap_or_default().into_owned();
             if self.tag_filter && tag(&b"rack".to_vec()) == b"r1" {
                 continue;
@@ -243,7 +342,7 @@ impl Case {
 
 fn case_strategy() -> impl Strategy<Value = Case> {
     (
-        prop::collection::vec(write_strategy(), 0..200),
+        prop::collection::vec(step_strategy(), 0..200),
         (0i64..120, 0i64..130),
         0u8..4,
         any::<bool>(),
@@ -252,13 +351,13 @@ fn case_strategy() -> impl Strategy<Value = Case> {
         prop::sample::select(vec![0u64, 1, 3, 50, TOP_ROWS_MAX + 1]),
         prop::sample::select(vec![40_000u64, 1 << 20]),
     )
-        .prop_map(|(writes, (a, b), condition, tag_filter, dimensions, descending, limit, budget)| {
+        .prop_map(|(steps, (a, b), condition, tag_filter, dimensions, descending, limit, budget)| {
             let time = if a % 3 == 0 { (i64::MIN + 2, i64::MAX) } else { (a.min(b), a.max(b)) };
-            Case { writes, time, condition, tag_filter, dimensions, descending, limit, budget }
+            Case { steps, time, condition, tag_filter, dimensions, descending, limit, budget }
         })
 }
 
-fn check_rows(case: &Case, views: Vec<ShardView<SimDisk>>) {
+fn check_rows(case: &Case, views: Vec<ShardSources<SimDisk>>) {
     let mut request = request(ScanOutput::Rows { limit: case.limit });
     case.fill(&mut request);
     request.budget_bytes = case.budget;
@@ -332,7 +431,7 @@ fn naive_partial(kind: PartialKind, rows: &[(i64, Value)]) -> Option<(i64, Value
 
 fn check_partials(
     case: &Case,
-    views: Vec<ShardView<SimDisk>>,
+    views: Vec<ShardSources<SimDisk>>,
     window: Option<Window>,
     kinds: &[PartialKind],
 ) {
@@ -391,18 +490,18 @@ proptest! {
 
     #[test]
     fn rows_equal_a_plain_map(case in case_strategy()) {
-        check_rows(&case, block_on(views_of(&case.writes)));
+        check_rows(&case, block_on(shards_of(&case.steps)));
     }
 
     #[test]
     fn partials_equal_plain_loops(case in case_strategy(), every in prop::option::of(1i64..90), kind in 0usize..8) {
         let window = every.map(|every| Window { every, offset: 7 });
         let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
-        check_partials(&case, block_on(views_of(&case.writes)), window, kinds);
+        check_partials(&case, block_on(shards_of(&case.steps)), window, kinds);
     }
 }
 
-fn plain_writes(count: i64) -> Vec<Write> {
+fn plain_writes(count: i64) -> Vec<Step> {
     (0..count)
         .map(|time| Write {
             series: (time % SERIES as i64) as usize,
@@ -411,6 +510,7 @@ fn plain_writes(count: i64) -> Vec<Write> {
             integer: Some(time as i8),
             text: None,
         })
+        .map(Step::Write)
         .collect()
 }
 
@@ -418,7 +518,7 @@ fn plain_writes(count: i64) -> Vec<Write> {
 fn more_series_than_allowed_are_refused_by_name() {
     let mut request = request(ScanOutput::Rows { limit: 0 });
     request.series_max = 5;
-    let error = block_on(async { run(views_of(&plain_writes(100)).await, request).await });
+    let error = block_on(async { run(shards_of(&plain_writes(100)).await, request).await });
     assert_eq!(error, Err(Error::Limit { name: "max-select-series", wanted: 6, max: 5 }));
 }
 
@@ -426,23 +526,24 @@ fn more_series_than_allowed_are_refused_by_name() {
 fn a_scan_beyond_its_budget_is_refused_and_gives_everything_back() {
     let mut small = request(ScanOutput::Rows { limit: 0 });
     small.budget_bytes = 1000;
-    let error = block_on(async { run(views_of(&plain_writes(100)).await, small).await });
+    let error = block_on(async { run(shards_of(&plain_writes(100)).await, small).await });
     assert!(matches!(error, Err(Error::Budget { max: 1000, .. })), "{error:?}");
 
-    let mut scan: Scan<SimDisk> =
-        Scan::start(block_on(views_of(&plain_writes(100))), request(ScanOutput::Rows { limit: 0 }), None)
-            .expect("a good request");
+    let views = block_on(shards_of(&plain_writes(100)));
+    let scan = block_on(Scan::start(views, request(ScanOutput::Rows { limit: 0 }), None));
+    let mut scan = scan.expect("a good request");
     while block_on(scan.next()).expect("within the budget").is_some() {}
     assert_eq!(scan.held_bytes(), block_on(found_bytes()), "only the list of the tag set is left");
 }
 
 /// What [`Scan::listed`] counts for the six series.
 async fn found_bytes() -> u64 {
-    let sources: Sources<SimDisk> = Sources::new(views_of(&plain_writes(100)).await, TimeRange::ALL);
-    let mut stream = sources.series(b"m", None).await.expect("a stream");
+    let views = shards_of(&plain_writes(100)).await;
+    let sources = Sources::open(views, b"m", TimeRange::ALL).await.expect("in memory");
+    let mut stream = sources.series(None).await.expect("a stream");
     let mut bytes = 0;
     while let Some(found) = stream.next(&sources).await.expect("in memory") {
-        bytes += series_bytes(&found) as u64;
+        bytes += found.bytes() as u64;
     }
     bytes
 }
@@ -451,6 +552,6 @@ async fn found_bytes() -> u64 {
 fn a_column_of_another_type_is_absent_and_no_row_is_made_of_tags_alone() {
     let mut request = request(ScanOutput::Rows { limit: 0 });
     request.columns = vec![field("f", FieldType::String), ScanColumn::Tag { name: b"host".to_vec() }];
-    let chunks = block_on(async { run(views_of(&plain_writes(20)).await, request).await });
+    let chunks = block_on(async { run(shards_of(&plain_writes(20)).await, request).await });
     assert_eq!(chunks, Ok(Vec::new()));
 }

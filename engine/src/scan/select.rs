@@ -1,0 +1,132 @@
+//! Which series of a file pass a tag filter, from the file's tag postings.
+//!
+//! A missing tag is the empty string: what a condition says about the empty string, it says about the series that have
+//! no value of the tag.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::request::TagFilter;
+use crate::compact::Pace;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::index::tag_filter::TagMatcher;
+use crate::postings::{Positions, intersect, subtract, union};
+use crate::tsm::TsmReader;
+
+/// The filter is asked about each key instead of the postings when more than one in this many series pass: walking the
+/// keys costs less than looking most of them up.
+const DENSE: usize = 8;
+
+/// Ascending positions of the series that pass; `None` when the keys are to be walked and asked one by one, because
+/// there is no filter or most series pass.
+pub async fn matching_positions<D: Disk>(
+    reader: &TsmReader<D>,
+    measurement: &[u8],
+    filter: Option<&TagFilter>,
+    pace: &Pace,
+) -> Result<Option<Positions>> {
+    let Some(filter) = filter else { return Ok(None) };
+    let all = reader.measurement_positions(measurement).await?;
+    let chosen = Choice { reader, measurement, all: &all, pace }.passing(filter).await?;
+    Ok((chosen.len() <= all.len() / DENSE || chosen.len() < 64).then_some(chosen))
+}
+
+struct Choice<'a, D: Disk> {
+    reader: &'a TsmReader<D>,
+    measurement: &'a [u8],
+    /// All series of the measurement.
+    all: &'a [u32],
+    pace: &'a Pace,
+}
+
+impl<D: Disk> Choice<'_, D> {
+    /// Boxed, because conditions nest.
+    fn passing<'f>(&'f self, filter: &'f TagFilter) -> Pin<Box<dyn Future<Output = Result<Positions>> + 'f>> {
+        Box::pin(async move {
+            Ok(match filter {
+                TagFilter::Constant(true) => self.all.to_vec(),
+                TagFilter::Constant(false) => Vec::new(),
+                TagFilter::Equal { name, value } => self.equal(name, value).await?,
+                TagFilter::NotEqual { name, value } => subtract(self.all, &self.equal(name, value).await?),
+                TagFilter::Matches { name, .. } => self.matching(name, filter).await?,
+                TagFilter::NotMatches { name, pattern } => {
+                    let positive = TagFilter::Matches { name: name.clone(), pattern: pattern.clone() };
+                    subtract(self.all, &self.matching(name, &positive).await?)
+                }
+                TagFilter::And(parts) => {
+                    // Equalities first: they are one look-up each, and an empty set ends it.
+                    let mut parts: Vec<&TagFilter> = parts.iter().collect();
+                    parts.sort_by_key(|part| !matches!(part, TagFilter::Equal { .. }));
+                    let mut passing: Option<Positions> = None;
+                    for part in parts {
+                        if passing.as_ref().is_some_and(Vec::is_empty) {
+                            break;
+                        }
+                        let these = self.passing(part).await?;
+                        passing = Some(match passing {
+                            None => these,
+                            Some(before) => intersect(&before, &these),
+                        });
+                    }
+                    passing.unwrap_or_else(|| self.all.to_vec())
+                }
+                TagFilter::Or(parts) => {
+                    let mut passing = Vec::new();
+                    for part in parts {
+                        passing = union(&passing, &self.passing(part).await?);
+                    }
+                    passing
+                }
+            })
+        })
+    }
+
+    async fn equal(&self, name: &[u8], value: &[u8]) -> Result<Positions> {
+        if value.is_empty() {
+            return self.without_tag(name).await;
+        }
+        self.reader.tag_positions(self.measurement, name, value).await
+    }
+
+    /// Series that have no value of the tag.
+    async fn without_tag(&self, name: &[u8]) -> Result<Positions> {
+        let with = self.values_where(name, |_| true).await?;
+        Ok(subtract(self.all, &with))
+    }
+
+    async fn matching(&self, name: &[u8], filter: &TagFilter) -> Result<Positions> {
+        let matcher = TagMatcher::new(filter)?;
+        let holds = |value: &[u8]| matcher.matches_value(name, value).unwrap_or(false);
+        let matching = self.values_where(name, holds).await?;
+        if !holds(b"") {
+            return Ok(matching);
+        }
+        Ok(union(&matching, &self.without_tag(name).await?))
+    }
+
+    /// Series whose value of the tag passes.
+    async fn values_where(&self, name: &[u8], passes: impl Fn(&[u8]) -> bool) -> Result<Positions> {
+        let mut positions = Vec::new();
+        let mut values = 0u64;
+        self.reader
+            .visit_tag_values(self.measurement, name, |value, encoded| {
+                values += 1;
+                if passes(value) {
+                    encoded.decode(&mut positions)?;
+                }
+                Ok(true)
+            })
+            .await?;
+        self.pace.spent(100 * values + 10 * positions.len() as u64).await;
+        // A series has one value of a tag, so that no position came twice.
+        positions.sort_unstable();
+        if positions.len() > self.all.len() {
+            return Err(Error::Invalid(format!(
+                "BUG: more series with a tag than series in {}",
+                self.reader.path()
+            )));
+        }
+        Ok(positions)
+    }
+}
