@@ -16,6 +16,7 @@
 //! The query layer uses [`merge_partials`] and [`filter::Program`] by itself.
 
 pub mod budget;
+pub mod catalog;
 pub mod cursor;
 pub mod filter;
 pub mod fold;
@@ -27,6 +28,7 @@ pub mod select;
 pub mod source;
 pub mod window;
 
+pub use catalog::catalog;
 pub use partial::merge_partials;
 
 use std::collections::{BTreeMap, VecDeque};

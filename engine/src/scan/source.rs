@@ -25,12 +25,42 @@ use crate::tsm::{BlockEntry, ColumnSummary, FieldId, SeriesCursor, Statistics, T
 /// The spans of time in which rows of a series are deleted in a file.
 pub type Masks = Rc<dyn Fn(&[u8]) -> Vec<TimeRange>>;
 
-/// The sources of one shard.
+/// The sources of one shard. Cheap to clone.
 pub struct ShardSources<D: Disk> {
     /// Oldest first.
-    pub files: Vec<(TsmReader<D>, Masks)>,
+    pub files: Vec<FileSource<D>>,
     /// Newer than all files.
     pub cache: CacheView,
+}
+
+/// A file of a shard.
+pub struct FileSource<D: Disk> {
+    pub reader: TsmReader<D>,
+    /// `None`: nothing is deleted in it.
+    pub masks: Option<Masks>,
+}
+
+impl<D: Disk> Clone for ShardSources<D> {
+    fn clone(&self) -> Self {
+        Self { files: self.files.clone(), cache: self.cache.clone() }
+    }
+}
+
+impl<D: Disk> Clone for FileSource<D> {
+    fn clone(&self) -> Self {
+        Self { reader: self.reader.clone(), masks: self.masks.clone() }
+    }
+}
+
+impl<D: Disk> FileSource<D> {
+    /// A span that holds all its timestamps.
+    pub fn span(&self) -> TimeRange {
+        file_span(&self.reader)
+    }
+
+    fn masks_of(&self, key: &[u8]) -> Vec<TimeRange> {
+        self.masks.as_ref().map_or_else(Vec::new, |masks| masks(key))
+    }
 }
 
 /// A series in one source.
@@ -121,8 +151,7 @@ pub struct Sources<D: Disk> {
 
 enum Source<D: Disk> {
     File {
-        reader: TsmReader<D>,
-        masks: Masks,
+        file: FileSource<D>,
         /// The measurement's fields: name → numbers, mostly one.
         fields: HashMap<Vec<u8>, Vec<FieldId>>,
         names: HashMap<FieldId, Vec<u8>>,
@@ -135,11 +164,11 @@ impl<D: Disk> Sources<D> {
     pub async fn open(shards: Vec<ShardSources<D>>, measurement: &[u8], time: TimeRange) -> Result<Self> {
         let mut list = Vec::new();
         for shard in shards {
-            for (reader, masks) in shard.files {
-                if !file_span(&reader).overlaps(&time) {
+            for file in shard.files {
+                if !file.span().overlaps(&time) {
                     continue;
                 }
-                let schema = reader.schema().await?;
+                let schema = file.reader.schema().await?;
                 if schema.measurement(measurement).is_none() {
                     continue;
                 }
@@ -149,7 +178,7 @@ impl<D: Disk> Sources<D> {
                     fields.entry(name.to_vec()).or_default().push(number);
                     names.insert(number, name.to_vec());
                 }
-                list.push(Source::File { reader, masks, fields, names });
+                list.push(Source::File { file, fields, names });
             }
             if !shard.cache.is_empty() && shard.cache.time_range().overlaps(&time) {
                 list.push(Source::Cache(shard.cache));
@@ -168,9 +197,9 @@ impl<D: Disk> Sources<D> {
                     let sorted = cache.sorted(&self.pace).await;
                     Feed::Cache { positions: cache.of_measurement(&sorted, &self.measurement), next: 0 }
                 }
-                Source::File { reader, .. } => {
-                    match matching_positions(reader, &self.measurement, filter, &self.pace).await? {
-                        None => Feed::all_of(reader, &self.measurement),
+                Source::File { file, .. } => {
+                    match matching_positions(&file.reader, &self.measurement, filter, &self.pace).await? {
+                        None => Feed::all_of(&file.reader, &self.measurement),
                         Some(positions) => Feed::Chosen { positions, next: 0, keys: VecDeque::new() },
                     }
                 }
@@ -187,7 +216,7 @@ impl<D: Disk> Sources<D> {
     pub fn span(&self, occurrence: Occurrence) -> TimeRange {
         match &self.list[occurrence.source as usize] {
             Source::Cache(cache) => cache.time_range(),
-            Source::File { reader, .. } => file_span(reader),
+            Source::File { file, .. } => file.span(),
         }
     }
 
@@ -215,12 +244,12 @@ impl<D: Disk> Sources<D> {
                 });
                 Ok(Listed { blocks: block.into_iter().collect(), removed: Vec::new() })
             }
-            Source::File { reader, masks, .. } => {
+            Source::File { file, .. } => {
                 let found = match &found.blocks {
                     Some(blocks) => blocks.clone(),
                     None => {
                         self.pace.spent(5_000).await;
-                        let series = reader.series_at(position, time).await?;
+                        let series = file.reader.series_at(position, time).await?;
                         series.map(|series| series.blocks.into()).unwrap_or_default()
                     }
                 };
@@ -235,7 +264,7 @@ impl<D: Disk> Sources<D> {
                         body: Body::File { entry: entry.clone(), summaries: OnceCell::new() },
                     })
                     .collect();
-                Ok(Listed { blocks, removed: masks(key) })
+                Ok(Listed { blocks, removed: file.masks_of(key) })
             }
         }
     }
@@ -243,7 +272,7 @@ impl<D: Disk> Sources<D> {
     /// What is known of a column of an unread block: `None` when it says nothing, `Some(None)` when the block does not
     /// have the column.
     pub fn facts(&self, block: &Block, field: &[u8]) -> Option<Option<ColumnFacts>> {
-        let (Body::File { entry, summaries }, Source::File { reader, fields, .. }) =
+        let (Body::File { entry, summaries }, Source::File { file, fields, .. }) =
             (&block.body, &self.list[block.source as usize])
         else {
             return None;
@@ -253,7 +282,7 @@ impl<D: Disk> Sources<D> {
             Some(summaries) => summaries,
             None => {
                 // Damage is reported by the read that follows.
-                let made = reader.summaries(entry).ok()?;
+                let made = file.reader.summaries(entry).ok()?;
                 summaries.get_or_init(|| made.into())
             }
         };
@@ -280,10 +309,10 @@ impl<D: Disk> Sources<D> {
     pub async fn read(&self, block: &Block, wanted: &[Vec<u8>]) -> Result<Rows> {
         match (&block.body, &self.list[block.source as usize]) {
             (Body::Cached(rows), _) => Ok(Rows::clone(rows)),
-            (Body::File { entry, .. }, Source::File { reader, fields, names, .. }) => {
+            (Body::File { entry, .. }, Source::File { file, fields, names }) => {
                 let numbers: Vec<FieldId> =
                     wanted.iter().filter_map(|name| fields.get(name)).flatten().copied().collect();
-                let read = reader.read_block(entry, Wanted::Fields(&numbers)).await?;
+                let read = file.reader.read_block(entry, Wanted::Fields(&numbers)).await?;
                 let mut rows = Rows { times: read.times, fields: Vec::new(), columns: Vec::new() };
                 for (number, column) in read.columns {
                     let Some(name) = names.get(&number) else { continue };
@@ -296,47 +325,84 @@ impl<D: Disk> Sources<D> {
         }
     }
 
-    /// Files, and blocks and their bytes of the series, for EXPLAIN.
     pub fn file_count(&self) -> u64 {
         self.list.iter().filter(|source| matches!(source, Source::File { .. })).count() as u64
     }
 
-    /// Whether any row of the series within `time` is left that no delete masks, as far as block bounds tell.
-    pub async fn is_alive(&self, found: &FoundSeries, time: TimeRange) -> Result<bool> {
-        for found_at in &found.occurrences {
-            match &self.list[found_at.occurrence.source as usize] {
-                Source::Cache(_) => return Ok(true),
-                Source::File { masks, .. } => {
-                    if masks(&found.key).is_empty() && time == TimeRange::ALL {
-                        return Ok(true);
-                    }
-                    let listed = self.list(found_at, &found.key, &[], time).await?;
-                    let is_left = |block: &Block| {
-                        let span = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
-                        !listed
-                            .removed
-                            .iter()
-                            .any(|removed| removed.start <= span.start && span.end <= removed.end)
-                    };
-                    if listed.blocks.iter().any(is_left) {
-                        return Ok(true);
-                    }
-                }
+    /// Whether anything is deleted in any file.
+    pub fn has_masks(&self) -> bool {
+        self.list.iter().any(|source| matches!(source, Source::File { file, .. } if file.masks.is_some()))
+    }
+
+    /// Whether any row of the series may be left that no delete masks, as far as the bounds of its blocks tell.
+    pub async fn is_alive(&self, series: &FoundSeries) -> Result<bool> {
+        for found in &series.occurrences {
+            let Source::File { file, .. } = &self.list[found.occurrence.source as usize] else { return Ok(true) };
+            if file.masks_of(&series.key).is_empty() {
+                return Ok(true);
+            }
+            let listed = self.list(found, &series.key, &[], TimeRange::ALL).await?;
+            let is_left = |block: &Block| {
+                let end = block.time_max.saturating_add(1);
+                !listed.removed.iter().any(|removed| removed.start <= block.time_min && end <= removed.end)
+            };
+            if listed.blocks.iter().any(is_left) {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
     /// Rows of a series in caches.
-    pub fn cached_rows(&self, found: &FoundSeries) -> u64 {
-        found
-            .occurrences
-            .iter()
-            .map(|found| match &self.list[found.occurrence.source as usize] {
-                Source::Cache(cache) => cache.row_count(found.occurrence.position) as u64,
-                Source::File { .. } => 0,
-            })
-            .sum()
+    pub fn cached_rows(&self, series: &FoundSeries) -> u64 {
+        let rows = series.occurrences.iter().map(|found| match &self.list[found.occurrence.source as usize] {
+            Source::Cache(cache) => cache.row_count(found.occurrence.position) as u64,
+            Source::File { .. } => 0,
+        });
+        rows.sum()
+    }
+
+    /// Per file of the series: its blocks within `time`, and their bytes.
+    pub async fn file_blocks(&self, series: &FoundSeries, time: TimeRange) -> Result<Vec<(u64, u64)>> {
+        let mut counts = Vec::new();
+        for found in &series.occurrences {
+            if let Source::File { .. } = &self.list[found.occurrence.source as usize] {
+                let blocks = self.list(found, &series.key, &[], time).await?.blocks;
+                counts.push((blocks.len() as u64, blocks.iter().map(Block::file_bytes).sum()));
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Calls `each` with the key of every series of the measurement that has rows in a cache.
+    pub async fn each_cached_key(&self, mut each: impl FnMut(&[u8])) {
+        for source in &self.list {
+            let Source::Cache(cache) = source else { continue };
+            let sorted = cache.sorted(&self.pace).await;
+            for position in cache.of_measurement(&sorted, &self.measurement) {
+                if cache.row_count(position) > 0 {
+                    cache.with_key(position, &mut each);
+                }
+                self.pace.spent(200).await;
+            }
+        }
+    }
+
+    /// The first values of a tag key in the files, in no order across files; `max` of each file at most.
+    pub async fn tag_values_of_files(&self, key: &[u8], max: usize) -> Result<Vec<Vec<u8>>> {
+        let mut values = Vec::new();
+        for source in &self.list {
+            let Source::File { file, .. } = source else { continue };
+            let mut count = 0;
+            let visit = file.reader.visit_tag_values(&self.measurement, key, |value, _| {
+                values.push(value.to_vec());
+                count += 1;
+                Ok(count < max)
+            });
+            visit.await?;
+            self.pace.spent(100 * count as u64).await;
+        }
+        Ok(values)
     }
 }
 
@@ -499,17 +565,17 @@ impl<D: Disk> SeriesStream<D> {
                     }
                 }
             }
-            (Source::File { reader, .. }, Feed::All { cursor, bare, prefix }) => loop {
+            (Source::File { file, .. }, Feed::All { cursor, bare, prefix }) => loop {
                 sources.pace.spent(500).await;
                 let Some(series) = cursor.next().await? else { break };
                 if let Some(wanted) = bare.take() {
                     // Other measurements (`m!`) may sort between `m` and `m,…`.
                     if series.key != wanted && !series.key.starts_with(prefix) {
-                        **cursor = reader.cursor(prefix);
+                        **cursor = file.reader.cursor(prefix);
                         continue;
                     }
                     if series.key == wanted {
-                        **cursor = reader.cursor(prefix);
+                        **cursor = file.reader.cursor(prefix);
                     }
                 } else if !series.key.starts_with(prefix) {
                     break;
@@ -521,10 +587,10 @@ impl<D: Disk> SeriesStream<D> {
                     return Ok(());
                 }
             },
-            (Source::File { reader, .. }, Feed::Chosen { positions, next, keys }) => {
+            (Source::File { file, .. }, Feed::Chosen { positions, next, keys }) => {
                 if keys.is_empty() && *next < positions.len() {
                     let some = &positions[*next..positions.len().min(*next + KEYS_AT_ONCE)];
-                    *keys = reader.keys_at(some).await?.into();
+                    *keys = file.reader.keys_at(some).await?.into();
                     sources.pace.spent(100 * some.len() as u64).await;
                 }
                 if let Some(key) = keys.pop_front() {

@@ -7,7 +7,7 @@ use futures_lite::future::block_on;
 use proptest::prelude::*;
 
 use super::request::*;
-use super::source::Masks;
+use super::source::{FileSource, Masks};
 use super::*;
 use crate::codec::Temperature;
 use crate::disk::Disk;
@@ -188,7 +188,7 @@ async fn shards_of(steps: &[Step]) -> Vec<ShardSources<SimDisk>> {
                     let masking = deletes.iter().filter(|delete| delete.2 > at && is_deleted(key, delete.0));
                     masking.map(|delete| delete.1).collect()
                 });
-                (reader, masks)
+                FileSource { reader, masks: Some(masks) }
             })
             .collect();
         let shard =

@@ -1,0 +1,269 @@
+//! Questions about what exists, answered from the shards' schemas, tag postings and active series.
+//!
+//! Where nothing is deleted and no series are chosen, a file's schema and postings answer; otherwise the series are
+//! walked in key order, and one that is deleted whole is left out. Time is honoured by file and cache, not row by row.
+
+use std::collections::BTreeSet;
+
+use super::budget::Budget;
+use super::request::{CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema, ScanCost, TagFilter};
+use super::source::{FoundSeries, ShardSources, Sources};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::model::{FieldType, TimeRange, series_key};
+use crate::pool::Reservation;
+
+/// Bytes an item of an answer takes beyond its text.
+const ITEM_BYTES: u64 = 64;
+
+/// Answers one request over these shards.
+pub async fn catalog<D: Disk>(
+    shards: Vec<ShardSources<D>>,
+    request: &CatalogRequest,
+    reservation: Option<Reservation>,
+) -> Result<CatalogReply> {
+    let budget = Budget::new(request.budget_bytes, reservation);
+    let measurements = match &request.measurements {
+        Some(names) => names.iter().cloned().collect(),
+        None => measurements_of(&shards, request.time).await?,
+    };
+    let asking = Asking { shards, request, budget };
+    Ok(match &request.what {
+        CatalogKind::Measurements => CatalogReply::Measurements(asking.measurements(&measurements).await?),
+        CatalogKind::Schema => CatalogReply::Schema(asking.schemas(&measurements).await?),
+        CatalogKind::Series => CatalogReply::Series(asking.series(&measurements).await?),
+        CatalogKind::TagValues { keys } => CatalogReply::TagValues(asking.tag_values(&measurements, keys).await?),
+        CatalogKind::Cost => CatalogReply::Cost(asking.cost(&measurements).await?),
+    })
+}
+
+/// Names of all measurements that the shards' files and caches know.
+async fn measurements_of<D: Disk>(shards: &[ShardSources<D>], time: TimeRange) -> Result<BTreeSet<Vec<u8>>> {
+    let mut names = BTreeSet::new();
+    for shard in shards {
+        for file in &shard.files {
+            if file.span().overlaps(&time) {
+                let schema = file.reader.schema().await?;
+                names.extend(schema.measurement_names().into_iter().map(<[u8]>::to_vec));
+            }
+        }
+        if !shard.cache.is_empty() && shard.cache.time_range().overlaps(&time) {
+            names.extend(shard.cache.measurements());
+        }
+    }
+    Ok(names)
+}
+
+struct Asking<'a, D: Disk> {
+    shards: Vec<ShardSources<D>>,
+    request: &'a CatalogRequest,
+    budget: Budget,
+}
+
+impl<D: Disk> Asking<'_, D> {
+    fn limit(&self) -> usize {
+        if self.request.limit == 0 { usize::MAX } else { self.request.limit.try_into().unwrap_or(usize::MAX) }
+    }
+
+    fn filter(&self) -> Option<&TagFilter> {
+        self.request.series.as_ref()
+    }
+
+    async fn open(&self, measurement: &[u8]) -> Result<Sources<D>> {
+        Sources::open(self.shards.clone(), measurement, self.request.time).await
+    }
+
+    /// Hands the series of a measurement that are not deleted to `each`, in key order, until it answers false.
+    async fn each_series(
+        &self,
+        sources: &Sources<D>,
+        mut each: impl FnMut(FoundSeries) -> Result<bool>,
+    ) -> Result<()> {
+        let mut stream = sources.series(self.filter()).await?;
+        while let Some(found) = stream.next(sources).await? {
+            if sources.is_alive(&found).await? && !each(found)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a measurement has any series.
+    async fn exists(&self, sources: &Sources<D>) -> Result<bool> {
+        let mut exists = false;
+        self.each_series(sources, |_| {
+            exists = true;
+            Ok(false)
+        })
+        .await?;
+        Ok(exists)
+    }
+
+    async fn measurements(&self, names: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        for name in names {
+            if found.len() >= self.limit() {
+                break;
+            }
+            if self.exists(&self.open(name).await?).await? {
+                self.budget.take(ITEM_BYTES + name.len() as u64)?;
+                found.push(name.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    async fn schemas(&self, names: &BTreeSet<Vec<u8>>) -> Result<Vec<MeasurementSchema>> {
+        let mut schemas = Vec::new();
+        for name in names {
+            if schemas.len() >= self.limit() {
+                break;
+            }
+            let sources = self.open(name).await?;
+            if !self.exists(&sources).await? {
+                continue;
+            }
+            let mut fields: BTreeSet<(Vec<u8>, FieldType)> = BTreeSet::new();
+            let mut tag_keys: BTreeSet<Vec<u8>> = BTreeSet::new();
+            for shard in &self.shards {
+                for file in &shard.files {
+                    if file.span().overlaps(&self.request.time) {
+                        let schema = file.reader.schema().await?;
+                        let known = schema.fields_of(name).into_iter();
+                        fields.extend(known.map(|(_, field, field_type)| (field.to_vec(), field_type)));
+                        if !self.must_walk(&sources) {
+                            tag_keys.extend(schema.tag_keys_of(name).into_iter().map(<[u8]>::to_vec));
+                        }
+                    }
+                }
+                if !shard.cache.is_empty() && shard.cache.time_range().overlaps(&self.request.time) {
+                    fields.extend(shard.cache.fields_of(name));
+                }
+            }
+            let add_keys = |key: &[u8], tag_keys: &mut BTreeSet<Vec<u8>>| {
+                for (tag, _) in series_key::tags(key) {
+                    if !tag_keys.contains(tag.as_ref()) {
+                        tag_keys.insert(tag.into_owned());
+                    }
+                }
+            };
+            if self.must_walk(&sources) {
+                self.each_series(&sources, |found| {
+                    add_keys(&found.key, &mut tag_keys);
+                    Ok(true)
+                })
+                .await?;
+            } else {
+                sources.each_cached_key(|key| add_keys(key, &mut tag_keys)).await;
+            }
+            let text: usize = fields.iter().map(|field| field.0.len()).sum::<usize>()
+                + tag_keys.iter().map(Vec::len).sum::<usize>();
+            self.budget.take(text as u64 + ITEM_BYTES * (fields.len() + tag_keys.len()) as u64)?;
+            schemas.push(MeasurementSchema {
+                measurement: name.clone(),
+                fields: fields.into_iter().collect(),
+                tag_keys: tag_keys.into_iter().collect(),
+            });
+        }
+        Ok(schemas)
+    }
+
+    /// Whether only the series themselves can tell.
+    fn must_walk(&self, sources: &Sources<D>) -> bool {
+        self.filter().is_some() || sources.has_masks()
+    }
+
+    async fn series(&self, names: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for name in names {
+            let sources = self.open(name).await?;
+            let before = keys.len();
+            self.each_series(&sources, |found| {
+                self.budget.take(ITEM_BYTES + found.key.len() as u64)?;
+                keys.push(found.key);
+                Ok(keys.len() - before < self.limit())
+            })
+            .await?;
+        }
+        // Keys of two measurements may interleave: `m`, `m!,a=1`, `m,a=1`.
+        keys.sort_unstable();
+        keys.truncate(self.limit());
+        Ok(keys)
+    }
+
+    async fn tag_values(
+        &self,
+        names: &BTreeSet<Vec<u8>>,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>> {
+        let mut found = Vec::new();
+        let keys: BTreeSet<&Vec<u8>> = keys.iter().collect();
+        for name in names {
+            if found.len() >= self.limit() {
+                break;
+            }
+            let sources = self.open(name).await?;
+            let mut values: BTreeSet<(Vec<u8>, Vec<u8>)> = BTreeSet::new();
+            let mut held = 0u64;
+            let mut add = |key: &[u8], values: &mut BTreeSet<(Vec<u8>, Vec<u8>)>| -> Result<()> {
+                for (tag, value) in series_key::tags(key) {
+                    if keys.iter().any(|wanted| wanted.as_slice() == tag.as_ref()) {
+                        let pair = (tag.into_owned(), value.into_owned());
+                        let bytes = ITEM_BYTES + (pair.0.len() + pair.1.len()) as u64;
+                        if values.insert(pair) {
+                            self.budget.take(bytes)?;
+                            held += bytes;
+                        }
+                    }
+                }
+                Ok(())
+            };
+            if self.must_walk(&sources) {
+                self.each_series(&sources, |series| {
+                    add(&series.key, &mut values)?;
+                    Ok(true)
+                })
+                .await?;
+            } else {
+                let mut result = Ok(());
+                sources
+                    .each_cached_key(|key| {
+                        if result.is_ok() {
+                            result = add(key, &mut values);
+                        }
+                    })
+                    .await;
+                result?;
+                for key in &keys {
+                    for value in sources.tag_values_of_files(key, self.limit()).await? {
+                        let bytes = ITEM_BYTES + (key.len() + value.len()) as u64;
+                        if values.insert(((*key).clone(), value)) {
+                            self.budget.take(bytes)?;
+                        }
+                    }
+                }
+            }
+            found.extend(values.into_iter().map(|(key, value)| (name.clone(), key, value)));
+        }
+        found.truncate(self.limit());
+        Ok(found)
+    }
+
+    async fn cost(&self, names: &BTreeSet<Vec<u8>>) -> Result<ScanCost> {
+        let mut cost = ScanCost { shards: self.shards.len() as u64, ..ScanCost::default() };
+        for name in names {
+            let sources = self.open(name).await?;
+            cost.files = cost.files.max(sources.file_count());
+            let mut stream = sources.series(self.filter()).await?;
+            while let Some(found) = stream.next(&sources).await? {
+                cost.series += 1;
+                cost.cached_values += sources.cached_rows(&found);
+                for (blocks, bytes) in sources.file_blocks(&found, self.request.time).await? {
+                    cost.blocks += blocks;
+                    cost.block_bytes += bytes;
+                }
+            }
+        }
+        Ok(cost)
+    }
+}
