@@ -188,6 +188,15 @@ impl CacheView {
         self.index.borrow().fields_of(measurement)
     }
 
+    /// Names of the measurements in the cache, each once. Some may have no rows (any more).
+    pub fn measurements(&self) -> Vec<Vec<u8>> {
+        let index = self.index.borrow();
+        let mut names: Vec<Vec<u8>> = index.shapes().iter().map(|shape| shape.measurement.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Takes the rows of a series within `time` out of both generations.
     pub(crate) fn delete(&self, position: SeriesPosition, time: TimeRange) {
         if let Some(sealed) = &self.sealed {

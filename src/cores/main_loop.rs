@@ -413,14 +413,15 @@ impl<D: Disk> Server<D> {
     }
 
     async fn catalog(&self, request: CatalogRequest) -> Result<tidemark_engine::scan::request::CatalogReply> {
-        let _ = request;
-        Err(Error::Invalid("no catalogue".to_owned()))
+        let views = self.store.views(&request.shards).await?;
+        let reservation = self.store.pools().query.reserve(0)?;
+        tidemark_engine::scan::catalog(views, &request, Some(reservation)).await
     }
 
     async fn open_scan(&self, request: ScanRequest) -> Result<Box<dyn LocalScan>> {
         let views = self.store.views(&request.shards).await?;
         let reservation = self.store.pools().query.reserve(0)?;
-        Ok(Box::new(Scan::<D>::start(views, request, Some(reservation))?))
+        Ok(Box::new(Scan::<D>::start(views, request, Some(reservation)).await?))
     }
 
     /// Runs a scan for another core.

@@ -12,12 +12,22 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{FieldType, TimeRange, series_key};
 use crate::pool::Reservation;
+use crate::shard::ShardView;
 
 /// Bytes an item of an answer takes beyond its text.
 const ITEM_BYTES: u64 = 64;
 
-/// Answers one request over these shards.
+/// Answers one request over these shards. `reservation` is its part of the core's query pool.
 pub async fn catalog<D: Disk>(
+    views: Vec<ShardView<D>>,
+    request: &CatalogRequest,
+    reservation: Option<Reservation>,
+) -> Result<CatalogReply> {
+    catalog_over(ShardSources::open_all(views, request.time).await?, request, reservation).await
+}
+
+/// As [`catalog`], over sources that are open already.
+pub async fn catalog_over<D: Disk>(
     shards: Vec<ShardSources<D>>,
     request: &CatalogRequest,
     reservation: Option<Reservation>,
@@ -32,7 +42,9 @@ pub async fn catalog<D: Disk>(
         CatalogKind::Measurements => CatalogReply::Measurements(asking.measurements(&measurements).await?),
         CatalogKind::Schema => CatalogReply::Schema(asking.schemas(&measurements).await?),
         CatalogKind::Series => CatalogReply::Series(asking.series(&measurements).await?),
-        CatalogKind::TagValues { keys } => CatalogReply::TagValues(asking.tag_values(&measurements, keys).await?),
+        CatalogKind::TagValues { keys } => {
+            CatalogReply::TagValues(asking.tag_values(&measurements, keys).await?)
+        }
         CatalogKind::Cost => CatalogReply::Cost(asking.cost(&measurements).await?),
     })
 }

@@ -1,6 +1,6 @@
 //! The read path inside one core, step by step.
 //!
-//! [`Scan::start`] takes what it reads ([`ShardSources`], consistent for its whole life) and a [`ScanRequest`];
+//! [`Scan::start`] takes what it reads ([`ShardView`]s, consistent for its whole life) and a [`ScanRequest`];
 //! [`Scan::next`] gives chunk after chunk. Dropping the scan ends it and gives its memory back.
 //!
 //! 1. [`source`]: the shards' files and caches as numbered sources; which series pass the tag filter, in key order.
@@ -37,6 +37,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::series_key;
 use crate::pool::Reservation;
+use crate::shard::ShardView;
 
 use budget::Budget;
 use fold::Fold;
@@ -77,9 +78,19 @@ enum Members<D: Disk> {
 }
 
 impl<D: Disk> Scan<D> {
-    /// A scan over these shards; opens the files' schemas. `reservation` is the scan's part of the core's query pool, grown as
+    /// A scan over these shards; opens the files that overlap its time. `reservation` is the scan's part of the core's query pool, grown as
     /// it goes. Errors: `Error::Invalid` for a row filter that does not compile.
     pub async fn start(
+        views: Vec<ShardView<D>>,
+        request: ScanRequest,
+        reservation: Option<Reservation>,
+    ) -> Result<Self> {
+        let shards = ShardSources::open_all(views, request.time).await?;
+        Self::over(shards, request, reservation).await
+    }
+
+    /// As [`Scan::start`], over sources that are open already.
+    pub async fn over(
         shards: Vec<ShardSources<D>>,
         request: ScanRequest,
         reservation: Option<Reservation>,

@@ -13,13 +13,15 @@ use hashbrown::HashMap;
 
 use super::select::matching_positions;
 use crate::compact::Pace;
+use crate::compact::file::ShardFile;
+use crate::compact::tombstone::{Tombstone, masks};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
 use crate::index::tag_filter::TagMatcher;
 use crate::model::{Field, FieldType, Rows, TimeRange, Value, series_key};
 use crate::scan::request::TagFilter;
-use crate::shard::CacheView;
+use crate::shard::{CacheView, ShardView};
 use crate::tsm::{BlockEntry, ColumnSummary, FieldId, SeriesCursor, Statistics, TsmReader, Wanted};
 
 /// The spans of time in which rows of a series are deleted in a file.
@@ -38,6 +40,8 @@ pub struct FileSource<D: Disk> {
     pub reader: TsmReader<D>,
     /// `None`: nothing is deleted in it.
     pub masks: Option<Masks>,
+    /// Keeps the file from being removed while it is read.
+    pub held: Option<Rc<ShardFile<D>>>,
 }
 
 impl<D: Disk> Clone for ShardSources<D> {
@@ -48,7 +52,27 @@ impl<D: Disk> Clone for ShardSources<D> {
 
 impl<D: Disk> Clone for FileSource<D> {
     fn clone(&self) -> Self {
-        Self { reader: self.reader.clone(), masks: self.masks.clone() }
+        Self { reader: self.reader.clone(), masks: self.masks.clone(), held: self.held.clone() }
+    }
+}
+
+impl<D: Disk> ShardSources<D> {
+    /// The sources of these shards that may have rows within `time`; opens their files.
+    pub async fn open_all(views: Vec<ShardView<D>>, time: TimeRange) -> Result<Vec<Self>> {
+        let mut shards = Vec::with_capacity(views.len());
+        for view in views {
+            let mut files = Vec::with_capacity(view.files.len());
+            for file in view.files.iter().filter(|file| file.time_range().overlaps(&time)) {
+                let id = file.entry.id;
+                let masking: Vec<Rc<Tombstone>> =
+                    view.tombstones.iter().filter(|tombstone| tombstone.masks_file(id)).cloned().collect();
+                let masks: Option<Masks> = (!masking.is_empty())
+                    .then(|| Rc::new(move |key: &[u8]| masks(&masking, id, key).collect()) as Masks);
+                files.push(FileSource { reader: file.reader().await?, masks, held: Some(file.clone()) });
+            }
+            shards.push(Self { files, cache: view.cache });
+        }
+        Ok(shards)
     }
 }
 
@@ -337,7 +361,9 @@ impl<D: Disk> Sources<D> {
     /// Whether any row of the series may be left that no delete masks, as far as the bounds of its blocks tell.
     pub async fn is_alive(&self, series: &FoundSeries) -> Result<bool> {
         for found in &series.occurrences {
-            let Source::File { file, .. } = &self.list[found.occurrence.source as usize] else { return Ok(true) };
+            let Source::File { file, .. } = &self.list[found.occurrence.source as usize] else {
+                return Ok(true);
+            };
             if file.masks_of(&series.key).is_empty() {
                 return Ok(true);
             }
@@ -355,10 +381,11 @@ impl<D: Disk> Sources<D> {
 
     /// Rows of a series in caches.
     pub fn cached_rows(&self, series: &FoundSeries) -> u64 {
-        let rows = series.occurrences.iter().map(|found| match &self.list[found.occurrence.source as usize] {
-            Source::Cache(cache) => cache.row_count(found.occurrence.position) as u64,
-            Source::File { .. } => 0,
-        });
+        let rows =
+            series.occurrences.iter().map(|found| match &self.list[found.occurrence.source as usize] {
+                Source::Cache(cache) => cache.row_count(found.occurrence.position) as u64,
+                Source::File { .. } => 0,
+            });
         rows.sum()
     }
 

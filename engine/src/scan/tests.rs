@@ -60,7 +60,7 @@ fn fields_of(write: &Write) -> Vec<(&'static str, Value)> {
     fields
 }
 
-fn insert(shard: &Shard, writes: &[Write]) {
+fn insert(shard: &Shard<SimDisk>, writes: &[Write]) {
     let mut builder = BatchBuilder::new();
     for write in writes {
         let fields = fields_of(write);
@@ -75,7 +75,7 @@ fn insert(shard: &Shard, writes: &[Write]) {
         fields.iter().for_each(|(_, value)| put_value(&mut values, value));
         builder.add_row(series, shape, write.time, &values);
     }
-    shard.insert(&builder.finish(1, 1), &[]);
+    shard.insert(&builder.finish(1, 1), &[], 0, 1);
 }
 
 fn write_strategy() -> impl Strategy<Value = Write> {
@@ -188,13 +188,16 @@ async fn shards_of(steps: &[Step]) -> Vec<ShardSources<SimDisk>> {
                     let masking = deletes.iter().filter(|delete| delete.2 > at && is_deleted(key, delete.0));
                     masking.map(|delete| delete.1).collect()
                 });
-                FileSource { reader, masks: Some(masks) }
+                FileSource { reader, masks: Some(masks), held: None }
             })
             .collect();
         let shard =
             Shard::new(ShardRef { shard: ShardId(number as u64), group: ShardGroupId(number as u64) });
         insert(&shard, &cached);
-        shards.push(ShardSources { files, cache: shard.view().await.expect("a view").cache });
+        shards.push(ShardSources {
+            files,
+            cache: shard.view(&disk, &BlockCache::new(1 << 20)).await.expect("a view").cache,
+        });
     }
     shards
 }
@@ -226,7 +229,7 @@ fn request(output: ScanOutput) -> ScanRequest {
 }
 
 async fn run(views: Vec<ShardSources<SimDisk>>, request: ScanRequest) -> Result<Vec<ScanChunk>> {
-    let mut scan: Scan<SimDisk> = Scan::start(views, request, None).await?;
+    let mut scan: Scan<SimDisk> = Scan::over(views, request, None).await?;
     let mut chunks = Vec::new();
     while let Some(chunk) = scan.next().await? {
         chunks.push(chunk);
@@ -530,7 +533,7 @@ fn a_scan_beyond_its_budget_is_refused_and_gives_everything_back() {
     assert!(matches!(error, Err(Error::Budget { max: 1000, .. })), "{error:?}");
 
     let views = block_on(shards_of(&plain_writes(100)));
-    let scan = block_on(Scan::start(views, request(ScanOutput::Rows { limit: 0 }), None));
+    let scan = block_on(Scan::over(views, request(ScanOutput::Rows { limit: 0 }), None));
     let mut scan = scan.expect("a good request");
     while block_on(scan.next()).expect("within the budget").is_some() {}
     assert_eq!(scan.held_bytes(), block_on(found_bytes()), "only the list of the tag set is left");
