@@ -19,7 +19,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::compact::Pace;
 use crate::compact::file::ShardFile;
@@ -171,6 +171,8 @@ struct Inner<D: Disk> {
     block_cache: Rc<BlockCache>,
     wal: OnceCell<Wal<D>>,
     shards: RefCell<HashMap<ShardId, Rc<Shard<D>>>>,
+    /// Shards dropped since the start: writes that were under way must not bring them back.
+    dropped: RefCell<HashSet<ShardId>>,
     fields: Rc<RefCell<FieldTypes>>,
     registrar: Registrar<D>,
     /// Writes and deletes on their way into the WAL, in order.
@@ -193,6 +195,8 @@ struct Inner<D: Disk> {
     /// Bytes of all caches' rows.
     cache_bytes: Cell<u64>,
     background: Signal,
+    /// How often `background` had been raised when the last step began.
+    background_seen: Cell<u64>,
     room: Signal,
     pace: Pace,
     /// No new writes.
@@ -217,6 +221,7 @@ impl<D: Disk> Store<D> {
             pools,
             wal: OnceCell::new(),
             shards: RefCell::new(shards),
+            dropped: RefCell::new(HashSet::new()),
             fields,
             queue: RefCell::new(VecDeque::new()),
             queued: Signal::new(),
@@ -230,6 +235,7 @@ impl<D: Disk> Store<D> {
             foreign_shards: RefCell::new(Vec::new()),
             cache_bytes: Cell::new(0),
             background: Signal::new(),
+            background_seen: Cell::new(0),
             room: Signal::new(),
             pace: Pace::new(),
             is_closing: Cell::new(false),
@@ -292,6 +298,7 @@ impl<D: Disk> Store<D> {
     pub async fn drop_shard(&self, shard: ShardRef) -> Result<()> {
         let inner = &*self.0;
         let Some(dropped) = inner.shards.borrow_mut().remove(&shard.shard) else { return Ok(()) };
+        inner.dropped.borrow_mut().insert(shard.shard);
         dropped.is_dropped.set(true);
         let _inside = inner.structure.enter().await;
         self.abandon_merge_of(shard.shard).await?;

@@ -42,6 +42,7 @@ impl<D: Disk> Store<D> {
             return Err(Error::Closed);
         }
         inner.now_ns.set(inner.now_ns.get().max(now_ns));
+        inner.background_seen.set(inner.background.count());
         let _inside = inner.structure.enter().await;
         self.remove_replaced().await?;
         if let Some(shard) = self.snapshot_due(now_ns) {
@@ -56,10 +57,8 @@ impl<D: Disk> Store<D> {
 
     /// Answers when there is background work before the time the last step named.
     pub async fn background_wanted(&self) {
-        let seen = self.0.background.count();
-        if !self.is_snapshot_due() && !self.0.is_closing.get() {
-            self.0.background.after(seen).await;
-        }
+        // What was raised during the last step may have come after its look: that counts too.
+        self.0.background.after(self.0.background_seen.get()).await;
     }
 
     /// Whether memory or the WAL asks for a snapshot.

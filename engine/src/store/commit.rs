@@ -8,6 +8,7 @@ use crate::compact::tombstone::Tombstone;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::limits::COMMIT_BYTES_MAX;
+use crate::model::ShardId;
 use crate::pool::Reservation;
 use crate::scan::request::ShardRef;
 use crate::wait::Signal;
@@ -69,6 +70,9 @@ impl<D: Disk> Store<D> {
         }
         if let Some(error) = self.refusal() {
             return Err(error);
+        }
+        if writes.iter().any(|write| inner.dropped.borrow().contains(&write.shard)) {
+            return Err(Error::Closed);
         }
         inner.now_ns.set(inner.now_ns.get().max(now_ns));
         let bytes: usize = writes.iter().map(|write| write.batch.as_bytes().len()).sum();
@@ -202,6 +206,10 @@ impl<D: Disk> Store<D> {
         match &pending.work {
             Work::Write { writes, refused } => {
                 for (write, refused) in writes.iter().zip(refused) {
+                    if inner.dropped.borrow().contains(&write.shard) {
+                        self.forget_in_wal(write.shard);
+                        continue;
+                    }
                     let shard = self.shard(ShardRef { shard: write.shard, group: write.group });
                     let inserted = shard.insert(&write.batch, refused, wal_id, sequence);
                     shard.written_at_ns.set(inner.now_ns.get());
@@ -215,6 +223,10 @@ impl<D: Disk> Store<D> {
             }
             Work::Delete { shards, tombstone, .. } => {
                 for shard in shards {
+                    if inner.dropped.borrow().contains(&shard.shard) {
+                        self.forget_in_wal(shard.shard);
+                        continue;
+                    }
                     let shard = self.shard(*shard);
                     shard.note_through(wal_id, sequence);
                     self.delete_from_cache(&shard, tombstone).await;
@@ -228,5 +240,11 @@ impl<D: Disk> Store<D> {
         }
         // A batch may have taken a millisecond: others first.
         futures_lite::future::yield_now().await;
+    }
+
+    fn forget_in_wal(&self, shard: ShardId) {
+        if let Some(wal) = self.0.wal.get() {
+            wal.forget_shard(shard);
+        }
     }
 }

@@ -1,0 +1,198 @@
+//! The power goes at every change of the disk under a small workload; the store is opened again.
+//!
+//! What was acknowledged is there, what was not is there whole or not at all, and nothing else is. A second cut during
+//! the replay changes nothing of it.
+
+mod support;
+
+use std::cell::RefCell;
+
+use futures_lite::future::{block_on, or};
+use support::{Model, Point, SECOND, open, options, read_all, run, settle, shards, tidy, write, write_to};
+use tidemark_engine::disk::sim::{SimDisk, Stopped};
+use tidemark_engine::model::TimeRange;
+use tidemark_engine::store::DeleteRequest;
+
+/// Batches of the workload; a delete and pauses lie between them.
+const BATCHES: i64 = 14;
+
+fn points(batch: i64) -> Vec<Point> {
+    (0..8)
+        .map(|n| Point {
+            measurement: 0,
+            tag: (n % 2) as u8,
+            time: batch * 10 + n / 2,
+            fields: vec![(0, batch as u8), (1, n as u8)],
+        })
+        .collect()
+}
+
+/// What the outside knows: the batches acknowledged, and the one that was under way.
+#[derive(Default)]
+struct Known {
+    acknowledged: Vec<i64>,
+    under_way: Option<i64>,
+    is_deleted: bool,
+    is_deleting: bool,
+}
+
+const DELETED: TimeRange = TimeRange { start: 20, end: 42 };
+
+async fn workload(disk: &SimDisk, known: &RefCell<Known>) -> tidemark_engine::Result<()> {
+    let store = open(disk, options(0, &[0])).await?;
+    support::beside(&store, async {
+        let mut now = SECOND;
+        for batch in 0..BATCHES {
+            known.borrow_mut().under_way = Some(batch);
+            write(&store, &points(batch), now, now).await?;
+            let mut known_now = known.borrow_mut();
+            known_now.under_way = None;
+            known_now.acknowledged.push(batch);
+            drop(known_now);
+            now += SECOND;
+            if batch % 3 == 2 {
+                // Cold enough for a snapshot, and once for a full merge.
+                now += if batch == 8 { 20 * SECOND } else { 6 * SECOND };
+                settle(&store, now).await?;
+            }
+            if batch == 6 {
+                known.borrow_mut().is_deleting = true;
+                let request =
+                    DeleteRequest { shards: shards(), measurement: None, series: None, time: DELETED };
+                store.delete(request, now).await?;
+                known.borrow_mut().is_deleted = true;
+            }
+        }
+        store.close(true).await
+    })
+    .await
+}
+
+/// The possible contents: with and without the batch under way, with and without an unanswered delete.
+fn possible(known: &Known) -> Vec<Model> {
+    let mut contents = Vec::new();
+    for with_under_way in [false, true] {
+        for with_delete in [false, true] {
+            if with_delete && !known.is_deleting || !with_delete && known.is_deleted {
+                continue;
+            }
+            let mut model = Model::new();
+            for &batch in known.acknowledged.iter().chain(known.under_way.iter().filter(|_| with_under_way)) {
+                write_to(&mut model, &points(batch));
+                if batch == 6 && with_delete {
+                    model.values_mut().for_each(|series| series.retain(|time, _| !DELETED.contains(*time)));
+                }
+            }
+            contents.push(tidy(model));
+        }
+    }
+    contents
+}
+
+#[test]
+fn a_power_cut_at_any_change_loses_nothing_acknowledged_and_invents_nothing() {
+    let disk = SimDisk::new(1);
+    let known = RefCell::default();
+    block_on(workload(&disk, &known)).expect("the whole workload");
+    let changes = disk.changes();
+    assert!(changes > 60, "{changes} changes are too few to mean anything");
+    for change in 0..changes {
+        let disk = SimDisk::new(change + 7);
+        disk.stop_at_change(change, Stopped::Hangs);
+        let known = RefCell::default();
+        block_on(or(
+            async {
+                let _ = workload(&disk, &known).await;
+            },
+            disk.stopped(),
+        ));
+        let possible = possible(&known.borrow());
+        let mut disk = disk.crash();
+        // The second cut comes somewhere in the replay.
+        let replaying = disk.clone();
+        replaying.stop_at_change(change % 5, Stopped::Hangs);
+        block_on(or(
+            async {
+                let _ = open(&replaying, options(0, &[0])).await;
+            },
+            replaying.stopped(),
+        ));
+        disk = disk.crash();
+        let store = block_on(open(&disk, options(0, &[0]))).expect("opens after the cut");
+        let held = run(&store, async {
+            let held = tidy(read_all(&store).await.expect("reads"));
+            settle(&store, 100 * SECOND).await.expect("settles");
+            assert_eq!(tidy(read_all(&store).await.expect("reads")), held, "settling changed what is there");
+            held
+        });
+        assert!(possible.contains(&held), "cut at change {change}: {held:?} is none of {possible:?}");
+    }
+}
+
+/// Everything written with two cores' WALs is there for one core, and the other way round.
+#[test]
+fn another_number_of_cores_finds_everything() {
+    use std::rc::Rc;
+    use tidemark_engine::scan::request::ShardRef;
+    use tidemark_engine::store::{Placement, Store, StoreOptions};
+
+    let disk = SimDisk::new(5);
+    let core_of = |shard: ShardRef, cores: u64| shard.shard.0 % cores;
+    let options_of = move |core: u64, cores: u64, wals: &[u64]| StoreOptions {
+        shards: shards().into_iter().filter(|shard| core_of(*shard, cores) == core).collect(),
+        placement: Rc::new(move |shard| {
+            if core_of(shard, cores) == core { Placement::Here } else { Placement::Elsewhere }
+        }),
+        is_registrar: Rc::new(move |group| group.0 % cores == core),
+        ..options(core, wals)
+    };
+    block_on(async {
+        let mut model = Model::new();
+        let mut version = 1;
+        for (round, cores) in [2u64, 1, 2, 2, 1].into_iter().enumerate() {
+            let mut stores: Vec<Store<SimDisk>> = Vec::new();
+            let mut foreign = Vec::new();
+            for core in 0..cores {
+                // Of the two WALs there may be, each is read by one core.
+                let wals: Vec<u64> = (0..2).filter(|wal| wal % cores == core).collect();
+                let (store, entries) = Store::open(disk.clone(), options_of(core, cores, &wals)).await.expect("opens");
+                stores.push(store);
+                foreign.extend(entries);
+            }
+            for entry in foreign {
+                let owner = core_of(entry.shard, cores) as usize;
+                stores[owner].adopt(vec![entry]).await.expect("adopts");
+            }
+            for store in &stores {
+                store.release_foreign().await.expect("releases");
+            }
+            let mut held = Model::new();
+            for store in &stores {
+                for (key, series) in read_all(store).await.expect("reads") {
+                    held.entry(key).or_default().extend(series);
+                }
+            }
+            assert_eq!(tidy(held), tidy(model.clone()), "round {round}");
+            // New values for old times: a replay in the wrong order would show.
+            let points: Vec<Point> = (0..40)
+                .map(|n| Point {
+                    measurement: 0,
+                    tag: n % 4,
+                    time: i64::from(n) * 40,
+                    fields: vec![(0, 10 * round as u8 + n)],
+                })
+                .collect();
+            for write in support::writes_of(&points, version) {
+                let shard = ShardRef { shard: write.shard, group: write.group };
+                let store = &stores[core_of(shard, cores) as usize];
+                let registrar = &stores[(write.group.0 % cores) as usize];
+                let unknown = store.unknown_fields(write.group, &write.batch);
+                let known = registrar.register_fields(write.group, unknown).await.expect("registers");
+                store.learn_fields(write.group, &known);
+                support::beside(store, store.write(vec![write], SECOND)).await.expect("written");
+            }
+            write_to(&mut model, &points);
+            version += 1;
+        }
+    });
+}
