@@ -27,7 +27,11 @@ fn batch(at: usize, walk: &mut [i64]) -> Batch {
     for host in 0..SERIES {
         let key = SeriesKey::build(
             b"cpu",
-            &[(b"hostname", format!("host_{host}").as_bytes()), (b"region", b"eu-central-1"), (b"rack", b"12")],
+            &[
+                (b"hostname", format!("host_{host}").as_bytes()),
+                (b"region", b"eu-central-1"),
+                (b"rack", b"12"),
+            ],
         );
         let series = builder.add_series(key.hash(), &key.0);
         values.clear();

@@ -155,7 +155,8 @@ fn another_number_of_cores_finds_everything() {
             for core in 0..cores {
                 // Of the two WALs there may be, each is read by one core.
                 let wals: Vec<u64> = (0..2).filter(|wal| wal % cores == core).collect();
-                let (store, entries) = Store::open(disk.clone(), options_of(core, cores, &wals)).await.expect("opens");
+                let (store, entries) =
+                    Store::open(disk.clone(), options_of(core, cores, &wals)).await.expect("opens");
                 stores.push(store);
                 foreign.extend(entries);
             }
