@@ -12,7 +12,6 @@
 //! The rule that keeps this honest: a line is either read exactly as `line` would read it, or not at all. Whatever
 //! could be an error, an escape, or merely unusual is [`Read::Unknown`], and costs one reading more.
 
-use tidemark_engine::model::batch::zigzag;
 use tidemark_engine::model::{FieldType, series_key};
 
 use super::number;
@@ -86,14 +85,11 @@ impl Pattern {
 }
 
 impl FieldPattern {
-    /// The name and `=` stand at `at`, the `=` at `equals`.
-    #[inline]
-    fn matches(&self, body: &[u8], at: usize, equals: usize) -> bool {
-        let Some(head) = body.get(at..at + SHORT).and_then(|head| <[u8; SHORT]>::try_from(head).ok()) else {
-            return false;
-        };
-        (u128::from_le_bytes(head) ^ self.head) & self.mask == 0
-            && at + self.length as usize == equals + 1
+    /// The name and its `=` stand at `at`.
+    #[inline(always)]
+    fn matches(&self, body: &[u8], at: usize) -> bool {
+        let Some(head) = body.get(at..).and_then(|rest| rest.first_chunk::<SHORT>()) else { return false };
+        (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0
             && self.long.as_ref().is_none_or(|long| body[at..].starts_with(long))
     }
 }
@@ -164,8 +160,7 @@ pub(super) fn read_line<S: Sink>(
     sink: &mut S,
 ) -> Read {
     let Scratch { tables, fast: Fast { structure, values, habits }, .. } = scratch;
-    let Some((spelling, fields_at, positions)) = read_key(body, at, options, tables, structure, habits)
-    else {
+    let Some((spelling, fields_at)) = read_key(body, at, options, tables, structure, habits) else {
         return Read::Unknown;
     };
     let series = tables.series_of(spelling);
@@ -180,7 +175,7 @@ pub(super) fn read_line<S: Sink>(
         let shape = tables.shape(id);
         if shape.measurement_id == known.measurement_id
             && let Some(pattern) = &shape.pattern
-            && let Some(rest) = read_rest(body, fields_at, positions, pattern, options, now, values)
+            && let Some(rest) = read_rest(body, fields_at, pattern, options, now, values)
         {
             let point = Point {
                 line,
@@ -203,16 +198,16 @@ pub(super) fn read_line<S: Sink>(
     Read::Unknown
 }
 
-/// The key's spelling, where the fields begin, and the structural positions from there on.
+/// The key's spelling, and where the fields begin.
 #[inline]
-fn read_key<'s>(
+fn read_key(
     body: &[u8],
     at: usize,
     options: &Options,
     tables: &mut Tables,
-    structure: &'s mut Structure,
+    structure: &mut Structure,
     habits: &Habits,
-) -> Option<(u32, usize, &'s [u32])> {
+) -> Option<(u32, usize)> {
     if let Some(last) = habits.last_spelling.checked_sub(1)
         && let Some(guess) = tables.habits[last as usize].next.checked_sub(1)
         && tables.may_be_guessed(guess)
@@ -220,7 +215,7 @@ fn read_key<'s>(
         let raw = tables.raw(body, guess);
         let end = at + raw.len();
         if body.get(end) == Some(&b' ') && body[at..end] == *raw {
-            return Some((guess, end + 1, structure.find(body, end + 1)?));
+            return Some((guess, end + 1));
         }
     }
     let positions = structure.find(body, at)?;
@@ -236,7 +231,7 @@ fn read_key<'s>(
         Some(spelling) => spelling,
         None => add_series(body, at, &positions[..=blank], hash, options, tables)?,
     };
-    Some((spelling, end + 1, &positions[blank + 1..]))
+    Some((spelling, end + 1))
 }
 
 /// Adds a series whose key is canonical as it stands; `None` when that is not certain. The last of `positions` is the
@@ -286,157 +281,163 @@ struct Rest {
     end: usize,
 }
 
-/// Reads fields of exactly this pattern and the timestamp. `positions` begin at or after `at`.
+/// Reads fields of exactly this pattern and the timestamp. Where a name ends is known; where a value ends its digits
+/// say, so that nothing is searched for.
 #[inline]
 fn read_rest(
     body: &[u8],
     at: usize,
-    positions: &[u32],
     pattern: &Pattern,
     options: &Options,
     now: i64,
     values: &mut Vec<u8>,
 ) -> Option<Rest> {
     let mut at = at;
-    let mut next = 0;
-    let mut out = Output { bytes: values, length: 0 };
+    let mut out = Output::new(values, pattern.fields.len());
     let mut delimiter = b',';
     for field in &pattern.fields {
-        if delimiter != b',' {
+        if delimiter != b',' || !field.matches(body, at) {
             return None;
         }
-        let pair: [u32; 2] = positions.get(next..next + 2)?.try_into().ok()?;
-        let (equals, mut end) = (pair[0] as usize, pair[1] as usize);
-        if !field.matches(body, at, equals) {
-            return None;
-        }
-        next += 2;
-        match field.field_type {
+        at += field.length as usize;
+        let end = match field.field_type {
             FieldType::Integer => {
-                let (value, is_negative) = read_whole(body, equals + 1, end, b'i')?;
-                let value = if is_negative { -(value as i64) } else { value as i64 };
-                out.put_varint(zigzag(value));
+                let (value, is_negative, end) = read_whole(body, at, b'i')?;
+                // Zigzag of a size and a sign; there is one zero.
+                out.put_varint(2 * value - u64::from(is_negative & (value > 0)));
+                end
             }
             FieldType::Unsigned => {
-                let (value, is_negative) = read_whole(body, equals + 1, end, b'u')?;
+                let (value, is_negative, end) = read_whole(body, at, b'u')?;
                 if is_negative {
                     return None;
                 }
                 out.put_varint(value);
+                end
             }
             FieldType::Float => {
-                let value = number::read_plain_f64(&body[equals + 1..end])?;
+                let (value, end) = number::read_plain_f64(body, at)?;
                 out.put(&value.to_le_bytes());
+                end
             }
-            FieldType::Boolean => match &body[equals + 1..end] {
-                b"t" | b"T" | b"true" | b"True" | b"TRUE" => out.put(&[1]),
-                b"f" | b"F" | b"false" | b"False" | b"FALSE" => out.put(&[0]),
-                _ => return None,
-            },
+            FieldType::Boolean => {
+                let (value, end) = read_boolean(body, at)?;
+                out.put(&[u8::from(value)]);
+                end
+            }
             FieldType::String => {
-                if end != equals + 1 || body[end] != b'"' {
+                if *body.get(at)? != b'"' {
                     return None;
                 }
-                let inner = positions[next..]
-                    .iter()
-                    .position(|&position| matches!(body[position as usize], b'"' | b'\\'))?;
-                let close = positions[next + inner] as usize;
-                if body[close] != b'"' {
+                let text = &body[at + 1..];
+                let length = memchr::memchr2(b'"', b'\\', text)?;
+                if text[length] != b'"' {
                     return None;
                 }
-                out.put_varint((close - end - 1) as u64);
-                out.put_long(&body[end + 1..close]);
-                next += inner + 2;
-                end = *positions.get(next - 1)? as usize;
-                if end != close + 1 {
-                    return None;
-                }
+                out.put_string(&text[..length]);
+                at + length + 2
             }
-        }
-        delimiter = body[end];
+        };
+        delimiter = *body.get(end)?;
         at = end + 1;
     }
     let length = out.length;
     match delimiter {
         b'\n' => Some(Rest { timestamp: now, values: length, end: at - 1 }),
         b' ' => {
-            let end = *positions.get(next)? as usize;
-            if body[end] != b'\n' {
+            let (units, end) = number::read_plain_u63(body, at)?;
+            if *body.get(end)? != b'\n' {
                 return None;
             }
-            let units = number::read_plain_u63(body, at, end)?;
             Some(Rest { timestamp: options.precision.timestamp(units)?, values: length, end })
         }
         _ => None,
     }
 }
 
-/// The whole number in `[at, end)` that ends with `letter`: its size and sign.
-#[inline]
-fn read_whole(body: &[u8], at: usize, end: usize, letter: u8) -> Option<(u64, bool)> {
-    let last = end - 1;
-    if body[last] != letter {
-        return None;
-    }
-    let is_negative = body[at] == b'-';
-    let value = number::read_plain_u63(body, at + usize::from(is_negative), last)?;
-    Some((value as u64, is_negative))
+/// The whole number at `at` that ends with `letter`: its size, its sign, and where the byte after the letter stands.
+#[inline(always)]
+fn read_whole(body: &[u8], at: usize, letter: u8) -> Option<(u64, bool, usize)> {
+    let is_negative = *body.get(at)? == b'-';
+    let (value, end) = number::read_plain_u63(body, at + usize::from(is_negative))?;
+    (*body.get(end)? == letter).then_some((value as u64, is_negative, end + 1))
 }
 
-/// Encoded values, written into a buffer that is longer than they are.
+/// The boolean at `at`, and where it ends.
+#[inline]
+fn read_boolean(body: &[u8], at: usize) -> Option<(bool, usize)> {
+    let text = body.get(at..at + 6)?;
+    let length = text.iter().position(|byte| matches!(byte, b',' | b' ' | b'\n'))?;
+    match &text[..length] {
+        b"t" | b"T" | b"true" | b"True" | b"TRUE" => Some((true, at + length)),
+        b"f" | b"F" | b"false" | b"False" | b"FALSE" => Some((false, at + length)),
+        _ => None,
+    }
+}
+
+/// Encoded values, written into a buffer that is longer than they are: at every moment there is room for all numbers
+/// still to come.
 struct Output<'a> {
     bytes: &'a mut Vec<u8>,
     length: usize,
+    fields: usize,
 }
 
-impl Output<'_> {
-    /// Room for the longest number.
+impl<'a> Output<'a> {
     #[inline]
-    fn room(&mut self) -> &mut [u8; 16] {
-        if self.bytes.len() < self.length + 16 {
-            self.bytes.resize(2 * self.length + 1_024, 0);
-        }
-        let room = &mut self.bytes[self.length..self.length + 16];
-        room.try_into().expect("sixteen bytes")
+    fn new(bytes: &'a mut Vec<u8>, fields: usize) -> Self {
+        let mut out = Self { bytes, length: 0, fields };
+        out.make_room(0);
+        out
     }
 
+    /// Room for `extra` bytes, and then all numbers.
     #[inline]
+    fn make_room(&mut self, extra: usize) {
+        // A varint has at most ten bytes; the widest single write has eight.
+        let wanted = self.length + extra + 10 * self.fields + 8;
+        if self.bytes.len() < wanted {
+            self.bytes.resize(2 * wanted, 0);
+        }
+    }
+
+    #[inline(always)]
     fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
-        self.room()[..N].copy_from_slice(bytes);
+        self.bytes[self.length..self.length + N].copy_from_slice(bytes);
         self.length += N;
     }
 
-    fn put_long(&mut self, bytes: &[u8]) {
-        let end = self.length + bytes.len();
-        if self.bytes.len() < end {
-            self.bytes.resize(2 * end, 0);
-        }
-        self.bytes[self.length..end].copy_from_slice(bytes);
-        self.length = end;
+    fn put_string(&mut self, text: &[u8]) {
+        self.make_room(text.len() + 10);
+        self.put_varint(text.len() as u64);
+        self.bytes[self.length..self.length + text.len()].copy_from_slice(text);
+        self.length += text.len();
     }
 
-    /// LEB128. Up to four bytes are written without a branch: gauges are small, but not equally small.
-    #[inline]
+    /// LEB128. One and two bytes without a branch between them: gauges are small, but not equally small.
+    #[inline(always)]
     fn put_varint(&mut self, value: u64) {
-        if value < 1 << 28 {
-            let v = value as u32;
-            let spread = (v & 0x7f) | (v & 0x3f80) << 1 | (v & 0x1f_c000) << 2 | (v & 0xfe0_0000) << 3;
-            let more = u32::from(v >= 1 << 7) + u32::from(v >= 1 << 14) + u32::from(v >= 1 << 21);
-            let continued = 0x80_8080 & ((1 << (8 * more)) - 1);
-            self.room()[..4].copy_from_slice(&(spread | continued).to_le_bytes());
-            self.length += more as usize + 1;
+        if value < 1 << 14 {
+            let v = value as u16;
+            let more = u16::from(v >= 0x80);
+            let spread = (v & 0x7f) | (v << 1 & 0x7f00) | more << 7;
+            self.bytes[self.length..self.length + 2].copy_from_slice(&spread.to_le_bytes());
+            self.length += 1 + usize::from(more);
         } else {
-            let mut rest = value;
-            let room = self.room();
-            let mut at = 0;
-            while rest >= 0x80 {
-                room[at] = rest as u8 | 0x80;
-                rest >>= 7;
-                at += 1;
-            }
-            room[at] = rest as u8;
-            self.length += at + 1;
+            self.put_long_varint(value);
         }
+    }
+
+    fn put_long_varint(&mut self, value: u64) {
+        let mut rest = value;
+        let mut at = self.length;
+        while rest >= 0x80 {
+            self.bytes[at] = rest as u8 | 0x80;
+            rest >>= 7;
+            at += 1;
+        }
+        self.bytes[at] = rest as u8;
+        self.length = at + 1;
     }
 }
 
@@ -450,7 +451,7 @@ mod tests {
         #[test]
         fn varints_are_those_of_the_batch(value: u64, shift in 0u32..64) {
             let (mut bytes, mut wanted) = (Vec::new(), Vec::new());
-            let mut out = Output { bytes: &mut bytes, length: 0 };
+            let mut out = Output::new(&mut bytes, 1);
             out.put_varint(value >> shift);
             let length = out.length;
             put_varint(&mut wanted, value >> shift);
@@ -466,13 +467,7 @@ mod tests {
         ];
         let pattern = Pattern::new(&names).expect("plain names");
         let check = |field: usize, text: &[u8], want: bool| {
-            let equals = text.iter().position(|b| *b == b'=').expect("=");
-            assert_eq!(
-                pattern.fields[field].matches(text, 0, equals),
-                want,
-                "{}",
-                String::from_utf8_lossy(text)
-            );
+            assert_eq!(pattern.fields[field].matches(text, 0), want, "{}", String::from_utf8_lossy(text));
         };
         check(0, b"abc=1,more text after it", true);
         check(0, b"abd=1,more text after it", false);

@@ -2,9 +2,9 @@
 //!
 //! A body goes through [`Parser`] line by line:
 //!
-//! 1. `fast` reads the lines that look like one seen before: a known series, a known shape, no escapes. It finds the
-//!    structural bytes with SIMD (`structure`), compares names and converts numbers without branches. Whatever it does
-//!    not recognise at once it leaves, unread, to
+//! 1. `fast` reads the lines that look like one seen before: a known series, a known shape, no escapes. It compares names,
+//!    takes digits eight at a time, and finds the end of a key it has not met with SIMD (`structure`). Whatever it does not
+//!    recognise at once it leaves, unread, to
 //! 2. `line`, the plain scalar reading of one line. It defines what line protocol is here, and it alone makes errors.
 //! 3. `tables` gives every distinct series and shape of the body a small number, so that a [`Sink`] keeps what it
 //!    knows about them in plain vectors.

@@ -132,49 +132,67 @@ pub(super) fn read_f64(text: &[u8]) -> Result<f64, Reason> {
     }
 }
 
-/// Eight digits, of which `count` (1 to 8) at the end of `text` count: their value, and whether they are digits.
-#[inline]
-fn read_eight(text: [u8; 8], count: usize) -> (u64, bool) {
-    const ZEROS: u64 = 0x3030_3030_3030_3030;
-    let counted = u64::MAX << (64 - 8 * count);
-    let digits = (u64::from_le_bytes(text) & counted) | (ZEROS & !counted);
-    let high = digits & 0xf0f0_f0f0_f0f0_f0f0;
-    let above_nine = (digits.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0) >> 4;
-    let are_digits = (high | above_nine) == 0x3333_3333_3333_3333;
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// How many of eight bytes are digits before the first that is not, and the eight with their zero taken off.
+#[inline(always)]
+fn leading_digits(text: [u8; 8]) -> (usize, u64) {
+    let digits = u64::from_le_bytes(text) ^ ZEROS;
+    // The highest bit of a byte is set where it is above nine; a carry only reaches bytes after the first such.
+    let above_nine = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    (above_nine.trailing_zeros() as usize / 8, digits)
+}
+
+/// The number that the first `count` (1 to 8) of eight digits make.
+#[inline(always)]
+fn join_digits(digits: u64, count: usize) -> u64 {
+    // Zeros come before: the first digit stands in the lowest byte.
+    let digits = digits << (64 - 8 * count);
     // Neighbours are joined: eight digits to four pairs, to two fours, to one number.
-    let digits = digits.wrapping_sub(ZEROS);
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
     let rest = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
-    (low.wrapping_add(rest) >> 32, are_digits)
+    low.wrapping_add(rest) >> 32
 }
 
-/// The digits in `[start, end)` of `body`, which may stand anywhere but within its first 24 bytes; `None` for
-/// anything else, and for what does not fit.
+#[inline(always)]
+fn eight_at(body: &[u8], at: usize) -> Option<[u8; 8]> {
+    body.get(at..)?.first_chunk().copied()
+}
+
+/// The digits at `at`, and where they end; `None` when there are none, when they do not fit, or when fewer than eight
+/// bytes follow.
+#[inline(always)]
+pub(super) fn read_plain_u63(body: &[u8], at: usize) -> Option<(i64, usize)> {
+    let (count, digits) = leading_digits(eight_at(body, at)?);
+    if count == 8 {
+        return read_long_u63(body, at + 8, join_digits(digits, 8));
+    }
+    (count > 0).then(|| (join_digits(digits, count) as i64, at + count))
+}
+
+/// As [`read_plain_u63`], after the first eight digits.
 #[inline]
-pub(super) fn read_plain_u63(body: &[u8], start: usize, end: usize) -> Option<i64> {
-    let count = end.wrapping_sub(start);
-    let eight = |end: usize| -> Option<[u8; 8]> { body.get(end.wrapping_sub(8)..end)?.try_into().ok() };
-    if count.wrapping_sub(1) < 8 {
-        let (value, is_good) = read_eight(eight(end)?, count);
-        return is_good.then_some(value as i64);
+fn read_long_u63(body: &[u8], at: usize, first: u64) -> Option<(i64, usize)> {
+    const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+    let (count, digits) = leading_digits(eight_at(body, at)?);
+    if count == 0 {
+        return Some((first as i64, at));
     }
-    if count.wrapping_sub(9) < 8 {
-        let (low, low_is_good) = read_eight(eight(end)?, 8);
-        let (high, high_is_good) = read_eight(eight(end - 8)?, count - 8);
-        return (low_is_good && high_is_good).then_some((high * 100_000_000 + low) as i64);
+    let value = first * POWERS[count] + join_digits(digits, count);
+    if count < 8 {
+        return Some((value as i64, at + count));
     }
-    if count.wrapping_sub(17) < 3 {
-        let (low, low_is_good) = read_eight(eight(end)?, 8);
-        let (middle, middle_is_good) = read_eight(eight(end - 8)?, 8);
-        let (high, high_is_good) = read_eight(eight(end - 16)?, count - 16);
-        if !(low_is_good && middle_is_good && high_is_good) {
-            return None;
-        }
-        // At most 19 digits: below 2^64.
-        return i64::try_from(high * 10_000_000_000_000_000 + middle * 100_000_000 + low).ok();
+    let at = at + 8;
+    let (count, digits) = leading_digits(eight_at(body, at)?);
+    match count {
+        0 => Some((value as i64, at)),
+        // At most 19 digits are below 2^64.
+        1..=3 => i64::try_from(value * POWERS[count] + join_digits(digits, count))
+            .ok()
+            .map(|value| (value, at + count)),
+        _ => None,
     }
-    None
 }
 
 const POWERS_OF_TEN: [f64; 23] = [
@@ -182,46 +200,51 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// A float as `check_number` and `read_f64` together would read it; `None` for what they refuse or what has a type
-/// letter.
+/// The float at `at` as `check_number` and `read_f64` together would read it, and where it ends; `None` for what they
+/// refuse and what has a type letter. The caller checks the byte after it.
 #[inline]
-pub(super) fn read_plain_f64(text: &[u8]) -> Option<f64> {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
+pub(super) fn read_plain_f64(body: &[u8], at: usize) -> Option<(f64, usize)> {
+    let is_negative = *body.get(at)? == b'-';
+    let start = at + usize::from(is_negative);
     // Up to 19 digits fit; both numbers of the quotient are exact below 2^53 and 10^22, so it is rounded once.
-    let (mut mantissa, mut fraction, mut has_point) = (0u64, 0usize, false);
-    let is_short = digits.len() <= 20;
-    for &byte in if is_short { digits } else { b"x" } {
+    let (mut mantissa, mut point_at, mut end) = (0u64, None, start);
+    loop {
+        let byte = *body.get(end)?;
         let digit = byte.wrapping_sub(b'0');
         if digit < 10 {
             mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-            fraction += usize::from(has_point);
-        } else if byte == b'.' && !has_point {
-            has_point = true;
+        } else if byte == b'.' && point_at.is_none() {
+            point_at = Some(end);
         } else {
-            return read_any_f64(text);
+            break;
         }
+        end += 1;
     }
-    let count = digits.len() - usize::from(has_point);
+    let count = end - start - usize::from(point_at.is_some());
+    if !matches!(body[end], b',' | b' ' | b'\n') || count > 19 || mantissa > 1 << 53 {
+        return read_any_f64(body, at);
+    }
     if count == 0 {
         return None;
     }
-    if count > 19 || mantissa > 1 << 53 {
-        return read_any_f64(text);
-    }
+    let fraction = point_at.map_or(0, |point| end - point - 1);
     let value = mantissa as f64 / POWERS_OF_TEN[fraction];
-    Some(if is_negative { -value } else { value })
+    Some((if is_negative { -value } else { value }, end))
 }
 
+/// A longer float than this is left to the plain way.
+const FLOAT_BYTES_MAX: usize = 64;
+
 #[cold]
-fn read_any_f64(text: &[u8]) -> Option<f64> {
+fn read_any_f64(body: &[u8], at: usize) -> Option<(f64, usize)> {
+    let rest = &body[at..];
+    let length = rest.iter().take(FLOAT_BYTES_MAX).position(|byte| matches!(byte, b',' | b' ' | b'\n'))?;
+    let text = &rest[..length];
     if matches!(text.last(), None | Some(b'i' | b'u')) || !matches!(text[0], b'0'..=b'9' | b'.' | b'-') {
         return None;
     }
     match check_number(text, 0, false) {
-        Ok(end) if end == text.len() => read_f64(text).ok(),
+        Ok(end) if end == length => read_f64(text).ok().map(|value| (value, at + length)),
         _ => None,
     }
 }
@@ -231,9 +254,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The number at the front of `text`, where it is all of it.
     fn plain_u63(text: &str) -> Option<i64> {
-        let body = format!("{:/<24}{text}i", "");
-        read_plain_u63(body.as_bytes(), 24, 24 + text.len())
+        let body = format!("{text}i,next=1 2345");
+        read_plain_u63(body.as_bytes(), 0).filter(|(_, end)| *end == text.len()).map(|(value, _)| value)
     }
 
     #[test]
@@ -242,7 +266,7 @@ mod tests {
             let text = &"1234567890123456789"[..count];
             assert_eq!(plain_u63(text), text.parse().ok());
             for at in 0..count {
-                for byte in ["/", ":", "-", " ", "\0", "\u{7f}"] {
+                for byte in ["/", ":", "-", " ", "\0", "\u{7f}", "\u{e9}"] {
                     let mut broken = text.to_owned();
                     broken.replace_range(at..at + 1, byte);
                     assert_eq!(plain_u63(&broken), None, "{broken:?}");
@@ -264,12 +288,14 @@ mod tests {
 
         #[test]
         fn plain_floats_are_those_of_the_library(text in "-?[0-9]{0,22}(\\.[0-9]{0,22})?([eE][+-]?[0-9]{1,3})?") {
-            let plain = read_plain_f64(text.as_bytes());
-            let exact = match check_number(format!("{text} ").as_bytes(), 0, false) {
-                Ok(_) if matches!(text.as_bytes()[0], b'0'..=b'9' | b'.' | b'-') => read_f64(text.as_bytes()).ok(),
+            let body = format!("{text} 1");
+            let plain = read_plain_f64(body.as_bytes(), 0);
+            let exact = match check_number(body.as_bytes(), 0, false) {
+                Ok(_) if matches!(body.as_bytes()[0], b'0'..=b'9' | b'.' | b'-') => read_f64(text.as_bytes()).ok(),
                 _ => None,
             };
-            prop_assert_eq!(plain.map(f64::to_bits), exact.map(f64::to_bits), "{}", text);
+            prop_assert_eq!(plain.map(|(value, _)| value.to_bits()), exact.map(f64::to_bits), "{}", text);
+            prop_assert!(plain.is_none_or(|(_, end)| end == text.len()));
         }
     }
 }

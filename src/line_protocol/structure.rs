@@ -1,20 +1,19 @@
-//! Where the structural bytes of a line stand: comma, equals sign, blank, quote, backslash, newline.
+//! Where the structural bytes of a key stand: comma, equals sign, blank, quote, backslash, newline.
 //!
 //! A table look-up by low nibble tells five of the six apart 32 bytes at a time, a comparison finds the sixth; the
 //! bits of the answer become positions. The vectors are compiled in where the target has AVX2 (ours always asks for
 //! it, see .cargo/config.toml); elsewhere a plain loop gives the same positions.
 
-/// Positions kept for one line. A line with more is read the plain way.
+/// Positions kept for one key. A line whose key has more is read the plain way.
 pub(super) const POSITIONS_MAX: usize = 512;
 
 /// Bytes looked at in one go.
 const BLOCK: usize = 64;
 
-/// The structural bytes of one line.
+/// The structural bytes of one key.
 #[derive(Debug)]
 pub(super) struct Structure {
-    /// Positions in the body, ascending; those after the newline belong to the next line. A block writes its
-    /// positions in whole groups, hence the room beyond the limit.
+    /// Positions in the body, ascending. A block writes its positions in whole groups, hence the room beyond the limit.
     positions: Box<[u32; POSITIONS_MAX + BLOCK]>,
 }
 
@@ -25,18 +24,18 @@ impl Default for Structure {
 }
 
 impl Structure {
-    /// Finds the structural bytes from `at` to the first newline, and returns all positions found. `None` when the body
-    /// ends before, or within the last block, or there are too many: then the plain way is taken.
+    /// Finds the structural bytes from `at` to the first blank or newline, and some after it, up to a whole block.
+    /// `None` when the body ends before the last block does, or there are too many: then the plain way is taken.
     #[inline]
     pub fn find(&mut self, body: &[u8], at: usize) -> Option<&[u32]> {
         let mut count = 0;
         let mut at = at;
         loop {
             let block: &[u8; BLOCK] = body.get(at..at + BLOCK)?.try_into().ok()?;
-            let (structural, newlines) = masks(block);
+            let (structural, ends) = masks(block);
             let room: &mut [u32; BLOCK] = (&mut self.positions[count..count + BLOCK]).try_into().ok()?;
             count += spread(structural, at as u32, room);
-            if newlines != 0 {
+            if ends != 0 {
                 return Some(&self.positions[..count]);
             }
             if count > POSITIONS_MAX {
@@ -66,7 +65,7 @@ fn spread(mut bits: u64, base: u32, out: &mut [u32; BLOCK]) -> usize {
     count
 }
 
-/// Bits of the structural bytes, and of the newlines among them.
+/// Bits of the structural bytes, and of the blanks and newlines among them.
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
 #[inline]
 fn masks(block: &[u8; BLOCK]) -> (u64, u64) {
@@ -75,12 +74,12 @@ fn masks(block: &[u8; BLOCK]) -> (u64, u64) {
 
 #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
 fn plain_masks(block: &[u8; BLOCK]) -> (u64, u64) {
-    let (mut structural, mut newlines) = (0, 0);
+    let (mut structural, mut ends) = (0, 0);
     for (at, byte) in block.iter().enumerate() {
         structural |= u64::from(matches!(byte, b',' | b'=' | b' ' | b'"' | b'\\' | b'\n')) << at;
-        newlines |= u64::from(*byte == b'\n') << at;
+        ends |= u64::from(matches!(byte, b' ' | b'\n')) << at;
     }
-    (structural, newlines)
+    (structural, ends)
 }
 
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
@@ -109,17 +108,17 @@ fn masks(block: &[u8; BLOCK]) -> (u64, u64) {
             WANTED[8], WANTED[9], WANTED[10], WANTED[11], WANTED[12], WANTED[13], WANTED[14], WANTED[15],
         );
         let backslash = _mm256_set1_epi8(b'\\' as i8);
-        let newline = _mm256_set1_epi8(b'\n' as i8);
+        let (blank, newline) = (_mm256_set1_epi8(b' ' as i8), _mm256_set1_epi8(b'\n' as i8));
         let half = |offset: usize| {
             let bytes = _mm256_loadu_si256(block.as_ptr().add(offset).cast());
             let looked_up = _mm256_cmpeq_epi8(_mm256_shuffle_epi8(wanted, bytes), bytes);
             let structural = _mm256_or_si256(looked_up, _mm256_cmpeq_epi8(bytes, backslash));
-            let newlines = _mm256_cmpeq_epi8(bytes, newline);
-            (_mm256_movemask_epi8(structural) as u32, _mm256_movemask_epi8(newlines) as u32)
+            let ends = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, blank), _mm256_cmpeq_epi8(bytes, newline));
+            (_mm256_movemask_epi8(structural) as u32, _mm256_movemask_epi8(ends) as u32)
         };
-        let (low, low_newlines) = half(0);
-        let (high, high_newlines) = half(32);
-        (u64::from(low) | u64::from(high) << 32, u64::from(low_newlines) | u64::from(high_newlines) << 32)
+        let (low, low_ends) = half(0);
+        let (high, high_ends) = half(32);
+        (u64::from(low) | u64::from(high) << 32, u64::from(low_ends) | u64::from(high_ends) << 32)
     }
 }
 
@@ -145,6 +144,7 @@ mod tests {
         assert_eq!(structure.find(b"m v=1 1\n", 0), None);
         let body = format!("m v=1 1\n{}", "x".repeat(BLOCK));
         assert_eq!(structure.find(body.as_bytes(), 0), Some([1, 3, 5, 7].as_slice()));
+        assert_eq!(structure.find(body.as_bytes(), 2), Some([3, 5, 7].as_slice()));
     }
 
     #[test]
@@ -161,8 +161,8 @@ mod tests {
         ) {
             let mut structure = Structure::default();
             if let Some(positions) = structure.find(&bytes, start) {
-                let newline = bytes[start..].iter().position(|b| *b == b'\n').expect("a newline") + start;
-                let wanted: Vec<u32> = (start..=newline)
+                let end = bytes[start..].iter().position(|b| matches!(b, b' ' | b'\n')).expect("an end") + start;
+                let wanted: Vec<u32> = (start..=end)
                     .filter(|&at| matches!(bytes[at], b',' | b'=' | b' ' | b'"' | b'\\' | b'\n'))
                     .map(|at| at as u32)
                     .collect();
