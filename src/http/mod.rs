@@ -6,6 +6,7 @@
 mod access_log;
 pub mod auth;
 mod debug;
+pub mod encode;
 mod parameters;
 mod ping;
 mod reply;

@@ -38,3 +38,6 @@ pub use result::{Cell, Cells, ResultSink, Series};
 pub use rewrite::{Defaults, Limits};
 pub use select::{Context, select};
 pub use source::{ChunkStream, DataSource, Place};
+
+#[cfg(test)]
+mod conformance_tests;

@@ -77,6 +77,8 @@ pub struct Series {
     pub columns: Vec<Vec<u8>>,
     /// One per column.
     pub values: Vec<Cells>,
+    /// The zone whose clock times are shown in; `None` is UTC.
+    pub zone: Option<chrono_tz::Tz>,
 }
 
 impl Series {
@@ -94,6 +96,7 @@ impl Series {
             tags: Vec::new(),
             columns: columns.iter().map(|column| column.as_bytes().to_vec()).collect(),
             values: values.into_iter().map(Cells::Mixed).collect(),
+            zone: None,
         }
     }
 

@@ -94,5 +94,6 @@ fn piece(plan: &Plan, columns: &[Vec<u8>], batch: RowBatch) -> Series {
             .collect(),
         columns: columns.to_vec(),
         values,
+        zone: plan.windows.zone,
     }
 }

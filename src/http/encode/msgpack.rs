@@ -1,0 +1,324 @@
+//! MessagePack: the tree of the JSON answer, times as extension 5 (seconds and nanoseconds).
+//!
+//! Arrays come with their length first, which is not known while streaming: a document is held until it is whole. A
+//! chunked answer's documents are the chunks.
+
+use tidemark_engine::model::{Column, ColumnData};
+
+use super::Options;
+use crate::query::result::{Cell, Cells, Series};
+
+/// See [`super::Encoder`].
+#[derive(Debug)]
+pub struct MessagePackEncoder {
+    options: Options,
+    out: Vec<u8>,
+    results: Vec<Vec<u8>>,
+    statement: u64,
+    series: Vec<Held>,
+    messages: Vec<(String, String)>,
+}
+
+/// A series of the current result: its head, and its rows as bytes.
+#[derive(Debug)]
+struct Held {
+    head: Series,
+    rows: u32,
+    bytes: Vec<u8>,
+    partial: bool,
+}
+
+impl MessagePackEncoder {
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            out: Vec::new(),
+            results: Vec::new(),
+            statement: 0,
+            series: Vec::new(),
+            messages: Vec::new(),
+        }
+    }
+
+    pub fn ready(&self) -> usize {
+        self.out.len()
+    }
+
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    pub fn begin_statement(&mut self, id: u64) {
+        self.statement = id;
+    }
+
+    pub fn message(&mut self, level: &str, text: &str) {
+        self.messages.push((level.to_string(), text.to_string()));
+    }
+
+    pub fn series(&mut self, series: &Series) {
+        let chunk = self.options.chunk_size;
+        for row in 0..series.rows().max(1) {
+            let same = self.series.last().is_some_and(|held| held.head.is_same_series(series));
+            let cut = same
+                && chunk.is_some_and(|size| {
+                    self.series.last().is_some_and(|held| held.rows as usize >= size.max(1))
+                });
+            if !same || cut {
+                if chunk.is_some() && !self.series.is_empty() {
+                    if let Some(last) = self.series.last_mut() {
+                        last.partial = cut;
+                    }
+                    self.end_result(true, None);
+                    self.document();
+                }
+                let head = Series {
+                    name: series.name.clone(),
+                    tags: series.tags.clone(),
+                    columns: series.columns.clone(),
+                    ..Series::default()
+                };
+                self.series.push(Held { head, rows: 0, bytes: Vec::new(), partial: false });
+            }
+            if row >= series.rows() {
+                break;
+            }
+            let epoch = self.options.epoch.map(|epoch| epoch.unit);
+            if let Some(held) = self.series.last_mut() {
+                held.rows += 1;
+                put_array(&mut held.bytes, series.values.len() as u32);
+                for cells in &series.values {
+                    match cells {
+                        Cells::Times(times) => put_time(&mut held.bytes, times[row], epoch),
+                        Cells::Typed(column) => put_value(&mut held.bytes, column, row),
+                        Cells::Mixed(cells) => put_cell(&mut held.bytes, &cells[row], epoch),
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn end_statement(&mut self, error: Option<&str>) {
+        if error.is_some() {
+            self.series.clear();
+        }
+        self.end_result(false, error);
+        if self.options.chunk_size.is_some() {
+            self.document();
+        }
+    }
+
+    pub fn finish(&mut self) {
+        if self.options.chunk_size.is_none() {
+            self.document();
+        }
+    }
+
+    fn end_result(&mut self, partial: bool, error: Option<&str>) {
+        let series = std::mem::take(&mut self.series);
+        let messages = std::mem::take(&mut self.messages);
+        let mut out = Vec::new();
+        let members = 1
+            + u8::from(!series.is_empty())
+            + u8::from(!messages.is_empty())
+            + u8::from(partial)
+            + u8::from(error.is_some());
+        out.push(0x80 | members);
+        put_str(&mut out, b"statement_id");
+        put_integer(&mut out, self.statement as i64);
+        if !series.is_empty() {
+            put_str(&mut out, b"series");
+            put_array(&mut out, series.len() as u32);
+            for held in series {
+                put_series(&mut out, &held);
+            }
+        }
+        if !messages.is_empty() {
+            put_str(&mut out, b"messages");
+            put_array(&mut out, messages.len() as u32);
+            for (level, text) in messages {
+                out.push(0x82);
+                put_str(&mut out, b"level");
+                put_str(&mut out, level.as_bytes());
+                put_str(&mut out, b"text");
+                put_str(&mut out, text.as_bytes());
+            }
+        }
+        if partial {
+            put_str(&mut out, b"partial");
+            out.push(0xc3);
+        }
+        if let Some(error) = error {
+            put_str(&mut out, b"error");
+            put_str(&mut out, error.as_bytes());
+        }
+        self.results.push(out);
+    }
+
+    fn document(&mut self) {
+        let results = std::mem::take(&mut self.results);
+        self.out.push(0x81);
+        put_str(&mut self.out, b"results");
+        put_array(&mut self.out, results.len() as u32);
+        for result in results {
+            self.out.extend_from_slice(&result);
+        }
+    }
+}
+
+fn put_series(out: &mut Vec<u8>, held: &Held) {
+    let head = &held.head;
+    let members =
+        2 + u8::from(!head.name.is_empty()) + u8::from(!head.tags.is_empty()) + u8::from(held.partial);
+    out.push(0x80 | members);
+    if !head.name.is_empty() {
+        put_str(out, b"name");
+        put_str(out, &head.name);
+    }
+    if !head.tags.is_empty() {
+        put_str(out, b"tags");
+        out.push(0xdf);
+        out.extend_from_slice(&(head.tags.len() as u32).to_be_bytes());
+        for (key, value) in &head.tags {
+            put_str(out, key);
+            put_str(out, value);
+        }
+    }
+    put_str(out, b"columns");
+    put_array(out, head.columns.len() as u32);
+    for column in &head.columns {
+        put_str(out, column);
+    }
+    put_str(out, b"values");
+    put_array(out, held.rows);
+    out.extend_from_slice(&held.bytes);
+    if held.partial {
+        put_str(out, b"partial");
+        out.push(0xc3);
+    }
+}
+
+fn put_array(out: &mut Vec<u8>, length: u32) {
+    match length {
+        0..=15 => out.push(0x90 | length as u8),
+        16..=0xffff => {
+            out.push(0xdc);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdd);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+fn put_str(out: &mut Vec<u8>, text: &[u8]) {
+    match text.len() {
+        length @ 0..=31 => out.push(0xa0 | length as u8),
+        length @ 32..=255 => out.extend_from_slice(&[0xd9, length as u8]),
+        length @ 256..=0xffff => {
+            out.push(0xda);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            out.push(0xdb);
+            out.extend_from_slice(&(length as u32).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(text);
+}
+
+fn put_integer(out: &mut Vec<u8>, value: i64) {
+    match value {
+        0..=127 => out.push(value as u8),
+        -32..=-1 => out.push(value as u8),
+        -0x8000_0000..=0x7fff_ffff => {
+            out.push(0xd2);
+            out.extend_from_slice(&(value as i32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xd3);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+fn put_unsigned(out: &mut Vec<u8>, value: u64) {
+    out.push(0xcf);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_float(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        out.push(0xc0);
+        return;
+    }
+    out.push(0xcb);
+    out.extend_from_slice(&value.to_bits().to_be_bytes());
+}
+
+fn put_time(out: &mut Vec<u8>, time: i64, epoch: Option<i64>) {
+    if let Some(unit) = epoch {
+        put_integer(out, time / unit);
+        return;
+    }
+    out.extend_from_slice(&[0xc7, 12, 5]);
+    out.extend_from_slice(&time.div_euclid(1_000_000_000).to_be_bytes());
+    out.extend_from_slice(&(time.rem_euclid(1_000_000_000) as i32).to_be_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, column: &Column, row: usize) {
+    if !column.is_present(row) {
+        out.push(0xc0);
+        return;
+    }
+    match &column.data {
+        ColumnData::Float(values) => put_float(out, values[row]),
+        ColumnData::Integer(values) => put_integer(out, values[row]),
+        ColumnData::Unsigned(values) => put_unsigned(out, values[row]),
+        ColumnData::Boolean(values) => out.push(if values[row] { 0xc3 } else { 0xc2 }),
+        ColumnData::String(values) => put_str(out, values.get(row)),
+    }
+}
+
+fn put_cell(out: &mut Vec<u8>, cell: &Cell, epoch: Option<i64>) {
+    match cell {
+        Cell::Null => out.push(0xc0),
+        Cell::Time(time) => put_time(out, *time, epoch),
+        Cell::Float(value) => put_float(out, *value),
+        Cell::Integer(value) => put_integer(out, *value),
+        Cell::Unsigned(value) => put_unsigned(out, *value),
+        Cell::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
+        Cell::String(text) => put_str(out, text),
+        Cell::List(items) => {
+            put_array(out, items.len() as u32);
+            for item in items {
+                put_str(out, item);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Encoder, Format};
+    use super::*;
+
+    #[test]
+    fn times_are_extension_five() {
+        let mut encoder = Encoder::new(Options { format: Format::MessagePack, ..Options::default() });
+        encoder.begin_statement(0);
+        encoder.series(&Series {
+            name: b"m".to_vec(),
+            columns: vec![b"time".to_vec()],
+            values: vec![Cells::Times(vec![1_000_000_002])],
+            ..Series::default()
+        });
+        encoder.end_statement(None);
+        encoder.finish();
+        let mut want = b"\x81\xa7results\x91\x82\xacstatement_id\x00\xa6series\x91\x83\xa4name\xa1m".to_vec();
+        want.extend_from_slice(b"\xa7columns\x91\xa4time\xa6values\x91\x91\xc7\x0c\x05");
+        want.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
+        assert_eq!(encoder.take(), want);
+    }
+}
