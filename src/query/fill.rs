@@ -83,7 +83,11 @@ pub fn fill(
             }
             let value = match fill {
                 Fill::Null | Fill::None => None,
-                Fill::Integer(_) | Fill::Number(_) => fill_value(fill, field_type),
+                Fill::Integer(_) | Fill::Number(_) => fill_value(fill, field_type).or(match field_type {
+                    FieldType::String => Some(Value::String(Vec::new())),
+                    FieldType::Boolean => Some(Value::Boolean(false)),
+                    _ => None,
+                }),
                 Fill::Previous => previous.as_ref().and_then(|(_, value)| value.clone()),
                 Fill::Linear => match (&previous, next) {
                     (Some((before, Some(left))), Some(after)) => points.values.get(row).and_then(|right| {

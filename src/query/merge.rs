@@ -132,6 +132,7 @@ impl<S: ChunkStream> MergedScan<S> {
                     columns = columns.iter().map(|column| rows::slice(column, at..times.len())).collect();
                     times.drain(..at);
                 }
+                let (times, columns) = self.in_order(times, columns);
                 return Merged::Rows { group, times, columns };
             }
             return Merged::Rows { group, times: Vec::new(), columns: Vec::new() };
@@ -181,7 +182,24 @@ impl<S: ChunkStream> MergedScan<S> {
                 break;
             }
         }
-        Merged::Rows { group, times: out_times, columns: out_columns }
+        let (times, columns) = self.in_order(out_times, out_columns);
+        Merged::Rows { group, times, columns }
+    }
+
+    /// Rows of one time come in order of their series; walking backwards, in reverse order of it.
+    fn in_order(&self, times: Vec<i64>, columns: Vec<Column>) -> (Vec<i64>, Vec<Column>) {
+        if !self.descending || !times.windows(2).any(|pair| pair[0] == pair[1]) {
+            return (times, columns);
+        }
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        let mut at = 0;
+        while at < times.len() {
+            let end = at + times[at..].iter().take_while(|time| **time == times[at]).count();
+            order[at..end].reverse();
+            at = end;
+        }
+        let columns = columns.iter().map(|column| rows::take(column, &order)).collect();
+        (times, columns)
     }
 }
 

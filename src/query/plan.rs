@@ -181,7 +181,10 @@ impl Planner<'_> {
         let mut aux = Vec::new();
         for var in &refs {
             let kind = self.kind(var);
-            aux.push(input(&mut inputs, &var.name, kind));
+            let at = input(&mut inputs, &var.name, kind);
+            if !aux.contains(&at) {
+                aux.push(at);
+            }
         }
         let selector =
             call_exprs.len() == 1 && matches!(call_exprs[0], Expr::Call(call) if is_selector(&call.name));
@@ -208,8 +211,9 @@ impl Planner<'_> {
                 return Some(call_positions[at]);
             }
             if let Expr::VarRef(var) = expr {
-                let at = refs.iter().position(|held| *held == var)?;
-                return Some((self.kind(var) != Type::Unknown).then_some(calls.len() + at));
+                let wanted = Input { name: var.name.clone(), kind: self.kind(var) };
+                let at = aux.iter().position(|at| inputs[*at] == wanted)?;
+                return Some((wanted.kind != Type::Unknown).then_some(calls.len() + at));
             }
             None
         };
@@ -327,8 +331,8 @@ impl Planner<'_> {
             {
                 // The first window's result needs the windows before it.
                 let before = match &transform {
-                    Transform::MovingAverage { size } => every.saturating_mul(*size as i64),
-                    Transform::Technical(_) => every.saturating_mul(integer(1).max(1)),
+                    Transform::MovingAverage { size } => every.saturating_mul(*size as i64 - 1),
+                    Transform::Technical(_) => every.saturating_mul((integer(1) - 1).max(0)),
                     _ => every,
                 };
                 if self.resolved.compiled.ascending {

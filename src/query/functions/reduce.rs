@@ -255,7 +255,8 @@ impl Reducer {
                 Reduce::Min => by_value.then(by_time).is_lt(),
                 Reduce::Max => by_value.reverse().then(by_time).is_lt(),
                 Reduce::First => by_time.then(self.prefer_on_tie(by_value, true)).is_lt(),
-                _ => by_time.reverse().then(self.prefer_on_tie(by_value, false)).is_lt(),
+                // The last of equals: cores and series are walked backwards for it.
+                _ => by_time.reverse().then(self.prefer_on_tie(by_value, false)).is_le(),
             };
             if better {
                 best = row;
@@ -394,26 +395,28 @@ fn median(values: &Column) -> Option<f64> {
     }
 }
 
-/// The row of the most frequent value; of equally frequent ones, that whose first point is earliest.
+/// The row of the most frequent value. Of equally frequent ones that whose first point is earliest, except that a
+/// value with one point only never takes the place of one before it: so InfluxDB has it.
 fn mode(times: &[i64], values: &Column) -> usize {
     let order = sorted_rows(values);
     let mut best = order[0];
     let mut best_frequency = 0;
-    let mut best_time = i64::MAX;
-    let mut at = 0;
-    while at < order.len() {
-        let first = at;
-        let mut earliest = times[order[at]];
-        while at < order.len() && rows::compare(values, order[first], values, order[at]).is_eq() {
-            earliest = earliest.min(times[order[at]]);
-            at += 1;
+    let mut best_time = times[order[0]];
+    let mut frequency = 0;
+    let mut first = order[0];
+    for &row in &order {
+        if rows::compare(values, first, values, row).is_ne() {
+            frequency = 1;
+            first = row;
+            continue;
         }
-        let frequency = at - first;
-        if frequency > best_frequency || (frequency == best_frequency && earliest < best_time) {
-            best = order[first];
-            best_frequency = frequency;
-            best_time = earliest;
+        frequency += 1;
+        if best_frequency > frequency || (best_frequency == frequency && times[first] > best_time) {
+            continue;
         }
+        best_frequency = frequency;
+        best = row;
+        best_time = times[row];
     }
     best
 }

@@ -258,8 +258,11 @@ impl MemorySource {
                 ScanOutput::Partials { window, calls } => {
                     let types: Vec<FieldType> = request.columns.iter().map(column_type).collect();
                     let mut table = PartialTable::new(*window, request.time.start, calls, &types);
-                    let times: Vec<i64> = rows.iter().map(|row| row.0).collect();
-                    table.fold_rows(&times, &columns_of(request, &rows));
+                    rows.sort_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
+                    for series in rows.chunk_by(|a, b| a.1 == b.1) {
+                        let times: Vec<i64> = series.iter().map(|row| row.0).collect();
+                        table.fold_rows(&times, &columns_of(request, series));
+                    }
                     let (windows, partials) = table.finish(request.descending);
                     chunks.push_back(ScanChunk::Partials { group, windows, partials });
                 }

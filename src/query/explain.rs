@@ -1,0 +1,162 @@
+//! EXPLAIN: what a SELECT would read; ANALYZE runs it too; ESTIMATE tells what it would cost before anything runs.
+
+use tidemark_engine::model::TimeRange;
+use tidemark_engine::scan::request::{CatalogKind, CatalogReply, CatalogRequest, ScanCost};
+
+use crate::influxql::ast::{ExplainKind, ExplainStatement, Expr};
+
+use super::columns::text;
+use super::error::Result;
+use super::merge::merge_catalogs;
+use super::plan::{Plan, PlannedSource};
+use super::result::{Cell, ResultSink, Series};
+use super::rewrite::{calls_in, time_range};
+use super::select::{Context, prepare};
+use super::source::DataSource;
+
+/// Bytes of blocks a core reads and folds in a second, cautiously: what the estimate of time is made of.
+const BYTES_PER_SECOND: u64 = 400 << 20;
+
+/// Answers an EXPLAIN statement. `clock` gives ns for the times of ANALYZE.
+pub async fn explain<D: DataSource, S: ResultSink>(
+    source: &D,
+    statement: &ExplainStatement,
+    context: &Context,
+    clock: &dyn Fn() -> i64,
+    sink: &mut S,
+) -> Result<()> {
+    let began = clock();
+    let (plan, _) = prepare(source, &statement.select, context).await?;
+    let planned = clock();
+    let mut cost = ScanCost::default();
+    let mut shards = 0;
+    add_cost(source, &plan, context, &mut cost, &mut shards).await?;
+    let (title, lines) = match statement.kind {
+        ExplainKind::Plan => ("QUERY PLAN", plan_lines(statement, shards, &cost)),
+        ExplainKind::Estimate => ("QUERY ESTIMATE", estimate_lines(shards, &cost)),
+        ExplainKind::Analyze => {
+            let (rows, pieces) = run(source, &plan, context).await?;
+            let ended = clock();
+            (
+                "EXPLAIN ANALYZE",
+                vec![
+                    ".".to_string(),
+                    "└── select".to_string(),
+                    format!("    ├── execution_time: {}", duration(ended - planned)),
+                    format!("    ├── planning_time: {}", duration(planned - began)),
+                    format!("    ├── total_time: {}", duration(ended - began)),
+                    format!("    ├── pushed_down: {}", plan.partials.is_some()),
+                    format!("    ├── shards: {shards}"),
+                    format!("    ├── series: {}", cost.series),
+                    format!("    ├── blocks: {}", cost.blocks),
+                    format!("    ├── block_bytes: {}", cost.block_bytes),
+                    format!("    ├── points_read: {}", context.control.points()),
+                    format!("    ├── peak_memory_bytes: {}", context.control.peak_bytes()),
+                    format!("    ├── series_pieces: {pieces}"),
+                    format!("    └── rows: {rows}"),
+                ],
+            )
+        }
+    };
+    let rows = lines.into_iter().map(|line| vec![Cell::text(line)]).collect();
+    sink.series(Series::from_rows(b"", &[title], rows)).await
+}
+
+async fn run<D: DataSource>(source: &D, plan: &Plan, context: &Context) -> Result<(usize, usize)> {
+    let mut stream =
+        super::exec::SelectStream::new(plan, source, context.control.clone(), context.now as u64);
+    let (mut rows, mut pieces) = (0, 0);
+    while let Some(batch) = stream.next().await? {
+        rows += batch.times.len();
+        pieces += 1;
+    }
+    Ok((rows, pieces))
+}
+
+fn duration(nanoseconds: i64) -> String {
+    crate::influxql::duration::format_duration_go(nanoseconds)
+}
+
+fn plan_lines(statement: &ExplainStatement, shards: u64, cost: &ScanCost) -> Vec<String> {
+    let mut calls: Vec<&Expr> = Vec::new();
+    for field in &statement.select.fields {
+        calls_in(&field.expr, &mut calls);
+    }
+    let mut expressions: Vec<String> = calls.into_iter().map(text).collect();
+    if expressions.is_empty() {
+        expressions.push("<nil>".to_string());
+    }
+    let mut lines = Vec::new();
+    for (at, expression) in expressions.iter().enumerate() {
+        if at > 0 {
+            lines.push(String::new());
+        }
+        lines.push(format!("EXPRESSION: {expression}"));
+        if statement.select.is_raw() {
+            let fields: Vec<String> = statement.select.fields.iter().map(|field| text(&field.expr)).collect();
+            lines.push(format!("AUXILIARY FIELDS: {}", fields.join(", ")));
+        }
+        lines.push(format!("NUMBER OF SHARDS: {shards}"));
+        lines.push(format!("NUMBER OF SERIES: {}", cost.series));
+        lines.push(format!("CACHED VALUES: {}", cost.cached_values));
+        lines.push(format!("NUMBER OF FILES: {}", cost.files));
+        lines.push(format!("NUMBER OF BLOCKS: {}", cost.blocks));
+        lines.push(format!("SIZE OF BLOCKS: {}", cost.block_bytes));
+    }
+    lines
+}
+
+fn estimate_lines(shards: u64, cost: &ScanCost) -> Vec<String> {
+    let cached_bytes = cost.cached_values * 16;
+    let nanoseconds =
+        (cost.block_bytes + cached_bytes) as u128 * 1_000_000_000 / u128::from(BYTES_PER_SECOND);
+    vec![
+        format!("shards: {shards}"),
+        format!("series: {}", cost.series),
+        format!("files: {}", cost.files),
+        format!("blocks: {}", cost.blocks),
+        format!("block_bytes: {}", cost.block_bytes),
+        format!("cached_values: {}", cost.cached_values),
+        format!("expected_time: {}", duration(i64::try_from(nanoseconds).unwrap_or(i64::MAX))),
+    ]
+}
+
+/// Sums the costs of all measurements read, subqueries' included.
+async fn add_cost<D: DataSource>(
+    source: &D,
+    plan: &Plan,
+    context: &Context,
+    cost: &mut ScanCost,
+    shards: &mut u64,
+) -> Result<()> {
+    let mut plans = vec![plan];
+    while let Some(plan) = plans.pop() {
+        for planned in &plan.sources {
+            match planned {
+                PlannedSource::Subquery(read) => plans.push(&read.plan),
+                PlannedSource::Measurement(scan) => {
+                    let time: TimeRange = time_range(plan.read.0, plan.read.1);
+                    let request = CatalogRequest {
+                        shards: Vec::new(),
+                        measurements: Some(vec![scan.at.schema.measurement.clone()]),
+                        time,
+                        series: scan.series.clone(),
+                        what: CatalogKind::Cost,
+                        limit: 0,
+                        budget_bytes: context.control.limits().budget_bytes,
+                    };
+                    let replies = source.catalog(&scan.at.place, &request).await?;
+                    if let Some(CatalogReply::Cost(found)) = merge_catalogs(replies) {
+                        cost.series += found.series;
+                        cost.cached_values += found.cached_values;
+                        cost.files += found.files;
+                        cost.blocks += found.blocks;
+                        cost.block_bytes += found.block_bytes;
+                    }
+                    *shards += source.shard_count(&scan.at.place, time);
+                }
+            }
+        }
+    }
+    Ok(())
+}
