@@ -12,7 +12,7 @@
 use super::ast::Regex;
 
 /// Most bytes a compiled pattern may take. Go's limit on repetitions keeps honest patterns far below.
-pub const REGEX_BYTES_MAX: usize = 4 << 20;
+pub const REGEX_BYTES_MAX: usize = 1 << 20;
 
 impl Regex {
     /// The pattern in our engine's syntax; this, not `pattern`, is what compiles and travels in scan requests.

@@ -175,6 +175,8 @@ fn hostile_texts_are_refused_in_bounds() {
         assert_eq!(error(&format!("SELECT {} FROM b", vec!["a"; 200_000].join(" + "))), too_large);
         assert_eq!(error(&format!("SELECT {} FROM b", vec!["a"; 200].join(" + "))), too_deep);
         assert_eq!(error(&"SELECT a FROM b;".repeat(100_000)), too_large);
+        let regexes = format!("SELECT a FROM b WHERE {}", vec!["h =~ /(x{100}){10}/"; 10_000].join(" OR "));
+        assert_eq!(error(&regexes), too_large);
         let long = parse_query(&terms(40_000, " OR "), &Parameters::new()).expect("a long list is fine");
         assert!(long.to_string().len() > 400_000);
         assert_eq!(parse_query(&long.to_string(), &Parameters::new()), Ok(long));

@@ -69,6 +69,9 @@ struct Parser<'a> {
 /// No rule puts back more.
 const RECENT_MAX: usize = 4;
 
+/// What a regex counts for: compiling the worst one takes milliseconds, so a text gets some hundreds.
+const REGEX_NODES: usize = 200;
+
 impl<'a> Parser<'a> {
     fn new(text: &'a str, parameters: &'a Parameters) -> Self {
         let scanner = Scanner::new(text);
@@ -179,7 +182,11 @@ impl<'a> Parser<'a> {
     }
 
     fn count_node(&mut self) -> Result<()> {
-        self.nodes += 1;
+        self.count_nodes(1)
+    }
+
+    fn count_nodes(&mut self, count: usize) -> Result<()> {
+        self.nodes += count;
         if self.nodes > NODES_MAX {
             return Err(ParseError::new(format!(
                 "query is too large: it may have {NODES_MAX} expressions at most"
@@ -300,7 +307,7 @@ impl<'a> Parser<'a> {
 
     /// A pattern that is not a regex is refused here, so that no other part has to.
     fn compile_regex(&mut self, pattern: String, position: Position) -> Result<Regex> {
-        self.count_node()?;
+        self.count_nodes(REGEX_NODES)?;
         super::regex::compile(&pattern).map_err(|message| ParseError::at(position, &message))?;
         Ok(Regex { pattern })
     }
