@@ -48,14 +48,15 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
         }
     };
     consider(packed_len(count - 1, delta_width) + 2, DELTA, delta_width);
-    if count >= PATCHED_VALUES_MIN {
-        let widths = patched::histogram(deltas.iter().map(|&delta| zigzag(delta)));
-        let (width, length) = patched::best_width(&widths, count - 1);
+    let (mut zigzags, mut residuals): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+    // Of few bits there are no outliers to cut off.
+    if count >= PATCHED_VALUES_MIN && delta_width.min(frame_width) > 1 {
+        zigzags = deltas.iter().map(|&delta| zigzag(delta)).collect();
+        let (width, length) = patched::best_width(&patched::histogram(&zigzags), count - 1);
         consider(length, PATCHED_DELTA, width);
-        // A frame of few bits has no outliers to cut off.
         if frame_width > 8 {
-            let widths = patched::histogram(values.iter().map(|&value| value.wrapping_sub(min) as u64));
-            let (width, length) = patched::best_width(&widths, count);
+            residuals = residuals_of(values, min);
+            let (width, length) = patched::best_width(&patched::histogram(&residuals), count);
             consider(length, PATCHED_FRAME, width);
         }
     }
@@ -64,23 +65,25 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     match encoding {
         FRAME | PATCHED_FRAME => {
             put_zigzag(out, min);
-            let mut residuals: Vec<u64> =
-                values.iter().map(|&value| value.wrapping_sub(min) as u64).collect();
+            if residuals.is_empty() {
+                residuals = residuals_of(values, min);
+            }
             put_residuals(encoding == PATCHED_FRAME, &mut residuals, width, out);
         }
         DELTA => {
             put_zigzag(out, values[0]);
             put_zigzag(out, delta_min);
-            let mut residuals: Vec<u64> =
-                deltas.iter().map(|&delta| delta.wrapping_sub(delta_min) as u64).collect();
-            put_residuals(false, &mut residuals, width, out);
+            put_residuals(false, &mut residuals_of(&deltas, delta_min), width, out);
         }
         _ => {
             put_zigzag(out, values[0]);
-            let mut residuals: Vec<u64> = deltas.iter().map(|&delta| zigzag(delta)).collect();
-            put_residuals(true, &mut residuals, width, out);
+            put_residuals(true, &mut zigzags, width, out);
         }
     }
+}
+
+fn residuals_of(values: &[i64], base: i64) -> Vec<u64> {
+    values.iter().map(|&value| value.wrapping_sub(base) as u64).collect()
 }
 
 fn put_residuals(is_patched: bool, residuals: &mut [u64], width: u32, out: &mut Vec<u8>) {

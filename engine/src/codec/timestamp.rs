@@ -6,7 +6,7 @@
 //! 2 differences scaled unit · the integer encoding of (difference / unit), one fewer than timestamps
 //! 3 linear      scaled unit · varint slope · zigzag base · u8 width · packed (residual - base)
 //! ```
-//! The unit is the greatest number that divides all differences. Linear: `timestamp = first + unit × (slope × row +
+//! The unit is the greatest of 1 ns, 1 us, 1 ms and 1 s that divides all differences. Linear: `timestamp = first + unit × (slope × row +
 //! residual)`: jitter around a grid costs one bit less than its differences, and any row can be read alone.
 
 use super::DecodeError;
@@ -31,12 +31,7 @@ pub fn encode(times: &[i64], out: &mut Vec<u8>) {
     if deltas.iter().all(|&delta| delta == deltas[0]) {
         return;
     }
-    let unit = common_divisor(&deltas);
-    let scaled: Vec<i64> = if unit == 1 {
-        deltas.iter().map(|&delta| delta as i64).collect()
-    } else {
-        deltas.iter().map(|&delta| (delta / unit) as i64).collect()
-    };
+    let (unit, scaled) = scale(&deltas);
 
     let runs = encode_runs(unit, &scaled);
     let linear = encode_linear(unit, &scaled);
@@ -93,21 +88,17 @@ fn encode_linear(unit: u64, scaled: &[i64]) -> Vec<u8> {
     out
 }
 
-fn common_divisor(deltas: &[u64]) -> u64 {
-    let mut unit = deltas[0];
-    for &delta in deltas {
-        if !delta.is_multiple_of(unit) {
-            let (mut a, mut b) = (delta, unit);
-            while b != 0 {
-                (a, b) = (b, a % b);
-            }
-            unit = a;
-        }
-        if unit == 1 {
-            break;
-        }
+/// Divides the differences by the greatest unit of time that divides them all. Only units people's clocks have: a division
+/// by a constant is a multiplication, and what a common divisor would win beyond them, runs win too.
+fn scale(deltas: &[u64]) -> (u64, Vec<i64>) {
+    fn divided<const UNIT: u64>(deltas: &[u64]) -> Option<(u64, Vec<i64>)> {
+        let fits = deltas.iter().all(|delta| delta.is_multiple_of(UNIT));
+        fits.then(|| (UNIT, deltas.iter().map(|delta| (delta / UNIT) as i64).collect()))
     }
-    unit
+    divided::<1_000_000_000>(deltas)
+        .or_else(|| divided::<1_000_000>(deltas))
+        .or_else(|| divided::<1_000>(deltas))
+        .unwrap_or_else(|| (1, deltas.iter().map(|&delta| delta as i64).collect()))
 }
 
 /// Appends `count` timestamps from `first` to `last` to `out`. They are strictly increasing and end with `last`, or

@@ -17,9 +17,11 @@
 //!                  · else:   varint length of table · varint length of data · table
 //! start: of a series' first block its distance from the base time, of the others from the max time of the one before
 //!
+//! On disk a page is lz4 of this when that is smaller: keys repeat each other beyond their prefixes.
+//!
 //! top level, per page
 //!   varint shared · varint suffix length · suffix · varint page offset - end of the page before · varint length · u32 crc32c
-//!   · varint series that start in it · u8 flags (1 goes on) · i64 min time · varint (max time - min time)
+//!   · varint length when decompressed, 0 if it is not compressed · varint series that start in it · u8 flags (1 goes on) · i64 min time · varint (max time - min time)
 //! ```
 
 use super::block::{BLOCK_ROWS_MAX, BlockExtent, BlockShape, GroupChunks, take_chunks};
@@ -173,7 +175,7 @@ impl PageBuilder {
         self.data_offset = None;
     }
 
-    /// The page's bytes, and its entry of the top level, which lacks offset, length and checksum.
+    /// The page's bytes before compression, and its entry of the top level, which lacks all about their place.
     pub fn finish(&mut self) -> (Vec<u8>, TopEntry) {
         debug_assert!(self.block_count == 0, "BUG: a page ends within a series");
         let mut out = Vec::with_capacity(PAGE_HEADER_BYTES + self.entries.len() + 64);
@@ -191,8 +193,9 @@ impl PageBuilder {
         let top = TopEntry {
             key: std::mem::take(&mut self.first_key),
             offset: 0,
-            length: out.len() as u32,
+            length: 0,
             crc: 0,
+            raw_length: 0,
             first_position: self.first_position,
             series: self.series - u32::from(self.continues),
             continues: self.continues,
@@ -209,8 +212,11 @@ pub struct TopEntry {
     /// Of the first series.
     pub key: Vec<u8>,
     pub offset: u64,
+    /// On disk.
     pub length: u32,
     pub crc: u32,
+    /// When decompressed; 0 of a page that is not compressed.
+    pub raw_length: u32,
     /// Position of the first series.
     pub first_position: u32,
     /// Series that start in this page.
@@ -238,6 +244,7 @@ impl TopLevel {
             put_varint(out, page.offset - end);
             put_varint(out, u64::from(page.length));
             out.extend_from_slice(&page.crc.to_le_bytes());
+            put_varint(out, u64::from(page.raw_length));
             put_varint(out, u64::from(page.series));
             out.push(u8::from(page.continues));
             out.extend_from_slice(&page.min_time.to_le_bytes());
@@ -259,6 +266,7 @@ impl TopLevel {
             let offset = end.checked_add(take_varint(bytes)?).ok_or(BAD)?;
             let length = take_count(bytes, u32::MAX as usize)? as u32;
             let crc = take_u32(bytes)?;
+            let raw_length = take_count(bytes, u32::MAX as usize)? as u32;
             let series = take_count(bytes, (u32::MAX - position) as usize)? as u32;
             let continues = take_byte(bytes)? != 0;
             let min_time = take_u64(bytes)? as i64;
@@ -276,6 +284,7 @@ impl TopLevel {
                 offset,
                 length,
                 crc,
+                raw_length,
                 first_position: position.saturating_sub(u32::from(continues)),
                 series,
                 continues,
@@ -314,6 +323,30 @@ impl TopLevel {
     pub fn memory_bytes(&self) -> usize {
         self.pages.iter().map(|page| size_of::<TopEntry>() + page.key.capacity()).sum()
     }
+}
+
+/// A page's bytes as they go to the disk: compressed if that saves an eighth. And the length to undo it, else 0.
+pub fn compress_page(bytes: Vec<u8>) -> (Vec<u8>, u32) {
+    let compressed = lz4_flex::block::compress(&bytes);
+    if compressed.len() < bytes.len() - bytes.len() / 8 {
+        (compressed, bytes.len() as u32)
+    } else {
+        (bytes, 0)
+    }
+}
+
+/// The opposite of [`compress_page`].
+pub fn decompress_page(bytes: Vec<u8>, raw_length: u32) -> Result<Vec<u8>, DecodeError> {
+    const BAD: DecodeError = DecodeError("index page: compression");
+    if raw_length == 0 {
+        return Ok(bytes);
+    }
+    // lz4 cannot do better than 255 to 1: a bound on what a lie can make us reserve.
+    if raw_length as usize / 255 > bytes.len() {
+        return Err(BAD);
+    }
+    let raw = lz4_flex::block::decompress(&bytes, raw_length as usize).map_err(|_| BAD)?;
+    if raw.len() == raw_length as usize { Ok(raw) } else { Err(BAD) }
 }
 
 /// A page in memory: its bytes, checked, and the header.

@@ -6,7 +6,7 @@ use super::block::{
 };
 use super::block_cache::{BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
-use super::index::{BlockEntry, IndexPage, TopLevel};
+use super::index::{BlockEntry, IndexPage, TopLevel, decompress_page};
 use super::schema::Schema;
 use super::statistics::{Statistics, statistics_of};
 use super::tags::{key_prefix, visit_page};
@@ -206,6 +206,7 @@ impl<D: Disk> TsmReader<D> {
     async fn read_page(&self, at: usize) -> Result<Rc<IndexPage>> {
         let entry = &self.inner.top.pages[at];
         let bytes = self.read_checked(entry.offset, entry.length, entry.crc, "index page").await?;
+        let bytes = self.damaged(entry.offset, decompress_page(bytes, entry.raw_length))?;
         let page = self.damaged(entry.offset, IndexPage::new(bytes, entry.offset))?;
         if page.first_position != entry.first_position
             || page.series != entry.series + u32::from(entry.continues)

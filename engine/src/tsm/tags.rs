@@ -34,6 +34,7 @@ pub struct TagBuilder {
     keys: Vec<u8>,
     hasher: hashbrown::DefaultHashBuilder,
     key: Vec<u8>,
+    gap_bytes: usize,
 }
 
 struct Posting {
@@ -61,7 +62,9 @@ impl TagBuilder {
             Entry::Occupied(mut entry) => {
                 let posting = entry.get_mut();
                 if position > posting.last {
+                    let before = posting.gaps.capacity();
                     put_varint(&mut posting.gaps, u64::from(position - posting.last));
+                    self.gap_bytes += posting.gaps.capacity() - before;
                     posting.last = position;
                 }
             }
@@ -81,7 +84,7 @@ impl TagBuilder {
 
     /// Bytes held in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.table.capacity() * size_of::<Posting>() + self.keys.capacity()
+        self.table.capacity() * size_of::<Posting>() + self.keys.capacity() + self.gap_bytes
     }
 
     /// The pages in key order, handed to `emit` with an entry that lacks offset and checksum.

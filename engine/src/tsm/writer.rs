@@ -8,7 +8,7 @@ use super::block::{
     BLOCK_ROWS_MAX, BLOCK_STRING_BYTES_MAX, BlockEncoder, BlockExtent, BlockShape, put_chunks,
 };
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC, Section, Version};
-use super::index::{BlockEntry, PageBuilder, TopLevel};
+use super::index::{BlockEntry, PageBuilder, TopLevel, compress_page};
 use super::reader::TsmReader;
 use super::schema::{FieldEntry, Schema};
 use super::tags::TagBuilder;
@@ -238,7 +238,10 @@ impl<D: Disk> TsmWriter<D> {
 
     async fn write_page(&mut self) -> Result<()> {
         let (bytes, mut entry) = self.page.finish();
+        let (bytes, raw_length) = compress_page(bytes);
         entry.offset = self.offset();
+        entry.length = bytes.len() as u32;
+        entry.raw_length = raw_length;
         entry.crc = crc32c::crc32c(&bytes);
         self.append(&bytes).await?;
         self.top.pages.push(entry);
