@@ -63,7 +63,9 @@ impl JournalOptions {
             segment_bytes: 8 * 1024 * 1024,
             is_preallocated: true,
             spare_segments_max: 2,
-            compression: Compression::WhenItPays,
+            // A scrape of TSBS points shrinks to a third, for 0.15 to 0.22 us of CPU a point; all the rest of an append
+            // takes 0.03. A disk that is slow enough to be worth it is the exception.
+            compression: Compression::Never,
             free_bytes_min: 32 * 1024 * 1024,
         }
     }

@@ -14,7 +14,12 @@ const FOLDER: &str = "wal/1";
 const SEGMENT_BYTES: u64 = 8 * BLOCK_BYTES as u64;
 
 fn preallocated() -> JournalOptions {
-    JournalOptions { segment_bytes: SEGMENT_BYTES, free_bytes_min: 0, ..JournalOptions::preallocated() }
+    JournalOptions {
+        segment_bytes: SEGMENT_BYTES,
+        free_bytes_min: 0,
+        compression: Compression::WhenItPays,
+        ..JournalOptions::preallocated()
+    }
 }
 
 fn growing() -> JournalOptions {
