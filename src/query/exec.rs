@@ -18,7 +18,7 @@ use crate::influxql::ast::Fill;
 
 use super::calls::{CallState, join};
 use super::control::Control;
-use super::error::Result;
+use super::error::{QueryError, Result};
 use super::fill;
 use super::merge::{Merged, MergedScan};
 use super::plan::{MeasurementScan, Output, Plan, PlannedSource, SubqueryRead};
@@ -26,6 +26,9 @@ use super::rewrite::time_range;
 use super::rows::{self, RowBatch, SeriesId};
 use super::source::DataSource;
 use super::types::Type;
+
+/// Bytes a filled window takes on its way to the answer: time, value and presence, twice while columns are joined.
+const FILLED_BYTES: u64 = 32;
 
 /// The rows of one SELECT, in order of name, outer tags and time.
 pub struct SelectStream<'a, D: DataSource> {
@@ -326,10 +329,19 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             self.group = None;
             return Ok(());
         }
-        let buckets_max = self.control.limits().buckets_max;
+        // Windows made by fills take memory even where no limit on their number is set.
+        let limits = self.control.limits();
+        let by_memory = if limits.budget_bytes == 0 { u64::MAX } else { limits.budget_bytes / FILLED_BYTES };
+        let buckets_max = if limits.buckets_max == 0 { by_memory } else { limits.buckets_max.min(by_memory) };
         let mut finished = Vec::with_capacity(calls.len());
         for call in calls {
-            finished.push(call.finish(buckets_max)?);
+            finished.push(call.finish(buckets_max).map_err(|error| match error {
+                QueryError::BucketsMax { wanted, max } if max == by_memory => QueryError::Memory {
+                    wanted: wanted.saturating_mul(FILLED_BYTES),
+                    max: limits.budget_bytes,
+                },
+                other => other,
+            })?);
         }
         self.control.hold(-held)?;
         let mut aux = Vec::new();

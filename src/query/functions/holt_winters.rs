@@ -20,6 +20,8 @@ const GUESSES_STEP: f64 = 0.4;
 /// The simplex ends when its values differ by no more.
 const EPSILON: f64 = 1.0e-4;
 const ITERATIONS_MAX: usize = 1000;
+/// Most windows a fit covers; it walks all of them thousands of times.
+const SLOTS_MAX: usize = 1 << 20;
 
 /// Forecast (and fit) of the points of one series; absent points are holes to be bridged.
 pub fn forecast(wanted: HoltWinters, times: &[i64], values: &[f64]) -> Vec<(i64, f64)> {
@@ -32,8 +34,11 @@ pub fn forecast(wanted: HoltWinters, times: &[i64], values: &[f64]) -> Vec<(i64,
     let start = times[0];
     let stop = times[times.len() - 1];
     let slots = ((stop - start) / interval + 1) as usize;
+    if slots > SLOTS_MAX {
+        return Vec::new();
+    }
     // Holes between points stay unknown to the fit.
-    let mut series = vec![f64::NAN; slots.min(times.len().saturating_mul(64).max(slots.min(1 << 20)))];
+    let mut series = vec![f64::NAN; slots];
     for (time, value) in times.iter().zip(values) {
         let slot = ((time - start) / interval) as usize;
         if let Some(held) = series.get_mut(slot) {
