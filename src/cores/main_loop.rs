@@ -189,6 +189,11 @@ pub async fn open<D: Disk>(
 }
 
 impl<D: Disk> Core<D> {
+    /// Memory of this core for queries.
+    pub fn query_bytes(&self) -> u64 {
+        self.store.pools().query.max()
+    }
+
     /// Step 5. Everything that writes has ended before.
     pub async fn close(self, time_max: Duration) -> Result<()> {
         let closed = self.runtime.timeout(time_max, self.store.close(true)).await;

@@ -8,15 +8,15 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
-use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
-use super::{Head, Http};
+use super::{Head, Http, Parameters};
 use crate::error::ApiError;
 use crate::meta::UserInfo;
+use crate::statement::password;
 
 /// Users remembered on a core; when there are more, all are forgotten.
 const REMEMBERED_MAX: usize = 1024;
@@ -72,11 +72,20 @@ struct Claims {
 impl Http {
     /// The user, or `None` while there is no administrator yet. Only meaningful while authentication is on.
     pub(crate) async fn authenticate(self: &Rc<Self>, head: &Head) -> Result<Option<UserInfo>, ApiError> {
+        self.authenticate_with(head, &head.parameters).await
+    }
+
+    /// As [`authenticate`](Self::authenticate), with parameters that a form may have added to.
+    pub(crate) async fn authenticate_with(
+        self: &Rc<Self>,
+        head: &Head,
+        parameters: &Parameters,
+    ) -> Result<Option<UserInfo>, ApiError> {
         let data = self.cores.view().current();
         if !self.config.http.auth_enabled || !data.has_admin() {
             return Ok(None);
         }
-        match given(head) {
+        match given(head, parameters) {
             Given::Nothing => Err(ApiError::unauthorized("unable to parse authentication credentials")),
             Given::Password { user, .. } if user.is_empty() => {
                 Err(ApiError::unauthorized("username required"))
@@ -99,7 +108,7 @@ impl Http {
             return Ok(true);
         }
         let (hash, tried) = (user.hash.clone(), password.clone());
-        let verified = self.cores.runtime().offload(move || verify(&hash, &tried)).await;
+        let verified = self.cores.runtime().offload(move || password::verify(&tried, &hash)).await;
         let is_right = verified.ok_or_else(|| ApiError::overload("too many passwords are being checked"))?;
         if is_right {
             self.credentials.remember(user, &password);
@@ -139,15 +148,9 @@ impl Http {
     }
 }
 
-/// Whether a password is the one a stored hash was made of. Slow: for the helper thread.
-fn verify(hash: &str, password: &str) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
-}
-
 /// In InfluxDB's order: parameters, then the header.
-fn given(head: &Head) -> Given {
-    let (user, password) = (head.parameters.get("u"), head.parameters.get("p"));
+fn given(head: &Head, parameters: &Parameters) -> Given {
+    let (user, password) = (parameters.get("u"), parameters.get("p"));
     if !user.is_empty() && !password.is_empty() {
         return Given::Password { user: user.to_owned(), password: password.to_owned() };
     }

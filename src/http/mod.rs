@@ -9,6 +9,7 @@ mod debug;
 pub mod encode;
 mod parameters;
 mod ping;
+mod query;
 mod reply;
 mod request_track;
 mod throttle;
@@ -31,6 +32,7 @@ use crate::config::Config;
 use crate::cores::Cores;
 use crate::cores::counters::{self, Active};
 use crate::error::ApiError;
+use crate::statement::executor::Executor;
 use crate::write::{Owners, Writer};
 
 /// Whole answers under this are sent as they are: compressing them costs more than it saves.
@@ -49,7 +51,8 @@ pub struct Http {
     throttle: throttle::Throttle,
     credentials: auth::Credentials,
     requests: request_track::RequestTrack,
-    writer: Writer<Owners>,
+    pub writer: Rc<Writer<Owners>>,
+    pub executor: Executor,
     /// When the process started: wall clock, ns.
     started_ns: i64,
 }
@@ -74,6 +77,7 @@ enum Route {
     Options,
     Write,
     WriteV2,
+    Query,
     Ping,
     Status,
     Health,
@@ -85,10 +89,11 @@ enum Route {
 }
 
 /// Path, methods, what answers.
-const ROUTES: [(&str, &[Method], Route); 13] = [
+const ROUTES: [(&str, &[Method], Route); 14] = [
     ("/write", &[Method::OPTIONS], Route::Options),
     ("/query", &[Method::OPTIONS], Route::Options),
     ("/write", &[Method::POST], Route::Write),
+    ("/query", &[Method::GET, Method::POST, Method::HEAD], Route::Query),
     ("/api/v2/write", &[Method::POST], Route::WriteV2),
     ("/api/v2/query", &[Method::POST], Route::FluxOff),
     ("/ping", &[Method::GET, Method::HEAD], Route::Ping),
@@ -122,18 +127,27 @@ fn route(method: &Method, path: &str) -> Result<Route, Response<Answer>> {
 }
 
 impl Http {
-    pub fn new(cores: Cores, config: Rc<Config>, body_bytes_max: u64, access_log: Option<AccessLog>) -> Self {
+    /// `body_bytes_max` and `query_bytes_max`: this core's memory for request bodies and for queries.
+    pub fn new(
+        cores: Cores,
+        config: Rc<Config>,
+        body_bytes_max: u64,
+        query_bytes_max: u64,
+        access_log: Option<AccessLog>,
+    ) -> Self {
         let extra_headers = config.http.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
         });
         let started_ns = cores.runtime().wall_ns();
+        let writer = Rc::new(Writer::new(Owners::new(cores.clone(), config.engine.slices)));
         Self {
+            executor: Executor::new(cores.clone(), &config, Rc::clone(&writer), query_bytes_max),
+            writer,
             extra_headers: extra_headers.collect(),
             throttle: throttle::Throttle::new(&config.http, cores.count()),
             credentials: auth::Credentials::default(),
             requests: request_track::RequestTrack::default(),
-            writer: Writer::new(Owners::new(cores.clone(), config.engine.slices)),
             connections: Connections::new(cores.runtime().monotonic_ms()),
             bodies: Pool::new(body_bytes_max),
             cores,
@@ -167,6 +181,13 @@ impl Http {
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default());
         let head = Head { parts, parameters, peer, request_id };
 
+        if let path @ ("/write" | "/query" | "/api/v2/write") = head.parts.uri.path() {
+            let who = || match head.parameters.get("u") {
+                "" => format!("{}", head.peer),
+                user => format!("{user}:{}", head.peer),
+            };
+            self.requests.note(who, path != "/query");
+        }
         let mut reply = match route(&head.parts.method, head.parts.uri.path()) {
             Ok(route) => self
                 .handle(route, &head, body)
@@ -204,6 +225,7 @@ impl Http {
     ) -> Result<Response<Answer>, ApiError> {
         match route {
             Route::Options => Ok(reply::whole(200, reply::TEXT, "")),
+            Route::Query => self.query(head, body).await,
             Route::Write => self.write(head, body).await,
             Route::WriteV2 => self.write_v2(head, body).await,
             Route::Ping => self.ping(head).await,

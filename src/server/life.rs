@@ -19,6 +19,7 @@ use crate::http::{AccessLog, Http};
 use crate::meta::store::MetaStore;
 use crate::meta::{Command, Data, MetaError, Outcome};
 use crate::runtime::{LocalFuture, Priority, Runtime};
+use crate::service::{precreate, retention};
 
 /// This node's id: a single node is a cluster of one.
 pub const NODE: u64 = 1;
@@ -108,15 +109,25 @@ impl CoreLife {
             .map_err(told)?;
 
         let access_log = self.access_log.map(|lines| AccessLog::new(lines, &self.config.http));
-        let serving =
-            Rc::new(Http::new(core.cores.clone(), Rc::new(self.config), self.body_bytes, access_log));
+        let config = Rc::new(self.config);
+        let serving = Rc::new(Http::new(
+            core.cores.clone(),
+            Rc::clone(&config),
+            self.body_bytes,
+            core.query_bytes(),
+            access_log,
+        ));
         let _ = above.http.set(Rc::clone(&serving));
         let stop = start_listening(&core, &serving, self.sockets)?;
+        if core.cores.this() == 0 {
+            start_services(&core.cores, &config);
+        }
         let _ = self.events.send(Event::Serving);
 
         // A control thread that is gone means: stop.
         let _ = self.orders.recv_async().await;
         drop(stop);
+        serving.executor.tracker().end_all();
         serving.connections.finish();
         let finished = async {
             while serving.connections.open_count() > 0 {
@@ -156,11 +167,13 @@ impl Upstairs for Above {
     }
 
     fn queries(&self) -> Vec<QueryInfo> {
-        Vec::new()
+        self.http
+            .get()
+            .map_or_else(Vec::new, |http| http.executor.tracker().list(http.cores.runtime().monotonic_ns()))
     }
 
-    fn kill_query(&self, _: u64) -> KillOutcome {
-        KillOutcome::Unknown
+    fn kill_query(&self, id: u64) -> KillOutcome {
+        self.http.get().map_or(KillOutcome::Unknown, |http| http.executor.tracker().kill(id))
     }
 }
 
@@ -201,6 +214,21 @@ async fn found(
         meta.propose(&node).await?;
     }
     Ok(())
+}
+
+/// Starts the periodic work of the node; it runs on core 0 and ends with it.
+fn start_services(cores: &Cores, config: &Config) {
+    let runtime = cores.runtime();
+    if config.retention.enabled {
+        runtime
+            .spawn(Priority::Control, retention::run(cores.clone(), config.retention.check_interval.std()));
+    }
+    if config.shard_precreation.enabled {
+        let precreation = &config.shard_precreation;
+        let (interval, advance) = (precreation.check_interval.std(), precreation.advance_period.std());
+        runtime
+            .spawn(Priority::Control, precreate::run(cores.clone(), interval, advance, config.engine.slices));
+    }
 }
 
 /// Starts what accepts connections. Dropping the returned sender ends it.

@@ -111,7 +111,10 @@ impl Environment for NodeEnvironment {
         if delete.whole_measurements {
             for name in measurements.iter().flatten() {
                 for &group in &groups {
-                    self.ask_all(|_| Some(CoreRequest::ForgetMeasurement { group, measurement: name.clone() })).await?;
+                    self.ask_all(|_| {
+                        Some(CoreRequest::ForgetMeasurement { group, measurement: name.clone() })
+                    })
+                    .await?;
                 }
             }
         }
@@ -180,7 +183,14 @@ impl Environment for NodeEnvironment {
         let text = |text: &str| Cell::text(text);
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let all = [
-            ("build", vec![("Branch", text("unknown")), ("Commit", text("unknown")), ("Version", text(env!("CARGO_PKG_VERSION")))]),
+            (
+                "build",
+                vec![
+                    ("Branch", text("unknown")),
+                    ("Commit", text("unknown")),
+                    ("Version", text(env!("CARGO_PKG_VERSION"))),
+                ],
+            ),
             ("engine", vec![("cores", Cell::Integer(self.cores.count() as i64))]),
             ("network", vec![("hostname", text(hostname.trim()))]),
             (
@@ -189,7 +199,10 @@ impl Environment for NodeEnvironment {
                     ("PID", Cell::Integer(i64::from(std::process::id()))),
                     ("currentTime", Cell::Time(now_ns)),
                     ("started", Cell::Time(self.started_ns)),
-                    ("uptime", text(&crate::influxql::duration::format_duration_go(now_ns - self.started_ns))),
+                    (
+                        "uptime",
+                        text(&crate::influxql::duration::format_duration_go(now_ns - self.started_ns)),
+                    ),
                 ],
             ),
         ];

@@ -131,14 +131,20 @@ impl Executor {
     }
 
     /// Executes one statement; its answer goes to `sink`. Dropping the future ends the statement on every core.
-    pub async fn execute<S: ResultSink>(&self, statement: &Statement, asked: &Asked, sink: &mut S) -> Result<()> {
+    pub async fn execute<S: ResultSink>(
+        &self,
+        statement: &Statement,
+        asked: &Asked,
+        sink: &mut S,
+    ) -> Result<()> {
         let inner = &*self.0;
         let runtime = inner.cores.runtime();
         let control = Control::new(inner.limits);
         let started_ns = runtime.monotonic_ns();
         let text = redact_passwords(&statement.to_string());
         let is_free = matches!(statement, Statement::ShowQueries | Statement::KillQuery { .. });
-        let _tracked = inner.tracker.begin(text.clone(), &asked.database, control.clone(), started_ns, is_free)?;
+        let _tracked =
+            inner.tracker.begin(text.clone(), &asked.database, control.clone(), started_ns, is_free)?;
         let counters = inner.cores.counters();
         counters::add(&counters.queries_executed, 1);
         let _active = Active::new(&counters.queries_active_now);
@@ -181,7 +187,10 @@ impl Executor {
             Statement::Select(select) => self.select(select, asked, control, sink).await,
             Statement::Explain(explain) => {
                 let context = self.context(asked, control);
-                query::explain(&inner.source, explain, &context, sink).await
+                let mut explain = explain.clone();
+                normalise::select(&mut explain.select, &inner.environment.meta(), &asked.database)?;
+                let clock = || inner.cores.runtime().monotonic_ns() as i64;
+                query::explain::explain(&inner.source, &explain, &context, &clock, sink).await
             }
             _ => {
                 let context = super::Context {
@@ -210,14 +219,11 @@ impl Executor {
             use_policy(&mut select, &asked.database, &asked.retention_policy);
         }
         normalise::select(&mut select, &data, &asked.database)?;
-        match select.target.take() {
-            None => query::select(&inner.source, &select, &context, sink).await,
-            Some(target) => {
-                let mut into = into::IntoSink::new(&target.measurement, &asked.database, &inner.writer, &inner.cores)?;
-                query::select(&inner.source, &select, &context, &mut into).await?;
-                sink.series(into.finish().await?).await
-            }
+        if select.target.is_none() {
+            return query::select(&inner.source, &select, &context, sink).await;
         }
+        let mut writer = into::IntoWriter::new(&inner.writer, &inner.cores);
+        query::into::select_into(&inner.source, &select, &context, &mut writer, sink).await
     }
 
     fn context(&self, asked: &Asked, control: Control) -> query::Context {

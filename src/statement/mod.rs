@@ -6,6 +6,9 @@
 
 mod ddl;
 mod delete;
+pub mod environment;
+pub mod executor;
+mod into;
 pub mod normalise;
 pub mod password;
 pub mod privilege;
