@@ -16,7 +16,7 @@ const GROUP: ShardGroupId = ShardGroupId(7);
 fn options() -> WalOptions {
     let segment_bytes = 8 * BLOCK_BYTES as u64;
     let journal = JournalOptions { segment_bytes, free_bytes_min: 0, ..JournalOptions::preallocated() };
-    WalOptions { journal, live_bytes_max: 6 * segment_bytes }
+    WalOptions { journal, live_bytes_max: 16 * segment_bytes }
 }
 
 async fn open(disk: &SimDisk) -> Result<(Wal<SimDisk>, Vec<(u64, ShardId, Vec<u8>)>)> {
