@@ -91,6 +91,12 @@ pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
             ],
         },
         Statistic {
+            key: "subscriber".to_owned(),
+            name: "subscriber",
+            tags: Vec::new(),
+            values: vec![("createFailures", 0), ("pointsWritten", 0), ("writeFailures", 0)],
+        },
+        Statistic {
             key: "tidemark_engine".to_owned(),
             name: "tidemark_engine",
             tags: Vec::new(),

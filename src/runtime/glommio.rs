@@ -12,8 +12,8 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle}
 
 use super::{Door, LocalFuture, Priority, Runtime};
 
-/// Bounds the sleep described above; twenty wake-ups a second cost a core about a twentieth of a percent.
-const HEARTBEAT: Duration = Duration::from_millis(50);
+/// Bounds the sleep described above; ten wake-ups a second cost a core about a tenth of a percent.
+const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// An idle core looks for work this long before it sleeps: a message between busy cores then costs 7 µs, not 25.
 /// Longer burns CPU beside other processes.

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use tidemark_engine::disk::uring::UringDisk;
 use tidemark_engine::model::NodeId;
-use tidemark_net::socket::Listener;
+use tidemark_net::socket::tls::Tls;
 use tidemark_net::socket::uring::{Accepted, SocketListener};
+use tidemark_net::socket::{BoxStream, Listener, Peer, Stream};
 
 use crate::config::Config;
 use crate::cores::main_loop::{self, Core, CoreSetup, Decider, Upstairs};
@@ -20,6 +21,8 @@ use crate::meta::store::MetaStore;
 use crate::meta::{Command, Data, MetaError, Outcome};
 use crate::runtime::{LocalFuture, Priority, Runtime};
 use crate::service::{precreate, retention};
+
+use super::inputs;
 
 /// This node's id: a single node is a cluster of one.
 pub const NODE: u64 = 1;
@@ -32,6 +35,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(15);
 
 /// Between two looks at silent connections.
 const TICK: Duration = Duration::from_secs(1);
+
+/// A peer that does not finish its handshake by then is not heard.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// After an accept that failed: the process may be out of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -59,6 +65,9 @@ pub enum Order {
 pub struct Sockets {
     pub http: Option<OwnedFd>,
     pub unix: Option<OwnedFd>,
+    /// By position of their `[[tcp]]` and `[[udp]]` sections.
+    pub tcp: Vec<(usize, OwnedFd)>,
+    pub udp: Vec<(usize, OwnedFd)>,
 }
 
 /// All a core needs; travels to its thread.
@@ -69,6 +78,8 @@ pub struct CoreLife {
     pub meta_folder: PathBuf,
     pub body_bytes: u64,
     pub sockets: Sockets,
+    /// Serves HTTPS instead of HTTP.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     pub http_address: String,
     pub access_log: Option<flume::Sender<String>>,
     pub events: flume::Sender<Event>,
@@ -118,7 +129,9 @@ impl CoreLife {
             access_log,
         ));
         let _ = above.http.set(Rc::clone(&serving));
-        let stop = start_listening(&core, &serving, self.sockets)?;
+        let Sockets { http: http_socket, unix, tcp, udp } = self.sockets;
+        let stop = start_listening(&core, &serving, http_socket, unix, self.tls)?;
+        inputs::start(&serving, &config, tcp, udp, &stop)?;
         if core.cores.this() == 0 {
             start_services(&core.cores, &config);
         }
@@ -126,7 +139,7 @@ impl CoreLife {
 
         // A control thread that is gone means: stop.
         let _ = self.orders.recv_async().await;
-        drop(stop);
+        drop(stop.0);
         serving.executor.tracker().end_all();
         serving.connections.finish();
         let finished = async {
@@ -231,31 +244,36 @@ fn start_services(cores: &Cores, config: &Config) {
     }
 }
 
-/// Starts what accepts connections. Dropping the returned sender ends it.
+/// Ends what accepts when its sender is dropped; the receiver is for those who wait for that.
+pub struct Stop(flume::Sender<()>, pub flume::Receiver<()>);
+
+/// Starts what accepts connections.
 fn start_listening(
     core: &Core<UringDisk>,
     http: &Rc<Http>,
-    sockets: Sockets,
-) -> Result<flume::Sender<()>, String> {
+    tcp: Option<OwnedFd>,
+    unix: Option<OwnedFd>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Result<Stop, String> {
     let (stop, stopped) = flume::bounded::<()>(0);
     let runtime = core.cores.runtime().clone();
-    let tcp = sockets.http.map(SocketListener::tcp);
-    let unix = sockets.unix.map(SocketListener::unix);
+    let tcp = tcp.map(SocketListener::tcp);
+    let unix = unix.map(SocketListener::unix);
     for listener in [tcp, unix].into_iter().flatten() {
         let listener = listener.map_err(|error| format!("cannot listen: {error}"))?;
-        let (http, stopped) = (Rc::clone(http), stopped.clone());
+        let (http, stopped, tls) = (Rc::clone(http), stopped.clone(), tls.clone());
         runtime.spawn(Priority::Ingest, async move {
             let stop = async {
                 let _ = stopped.recv_async().await;
             };
-            futures_lite::future::or(accept(&listener, &http), stop).await;
+            futures_lite::future::or(accept(&listener, &http, &tls), stop).await;
         });
     }
     // Connections that other cores accepted for this one.
     let (handed, serving) = (core.connections.clone(), Rc::clone(http));
     runtime.spawn(Priority::Ingest, async move {
         while let Ok(accepted) = handed.recv_async().await {
-            serve(&serving, accepted);
+            serve(&serving, accepted, &tls);
         }
     });
     let (ticking, clock) = (http.connections.clone(), runtime.clone());
@@ -265,11 +283,11 @@ fn start_listening(
             ticking.tick(clock.monotonic_ms());
         }
     });
-    Ok(stop)
+    Ok(Stop(stop, stopped))
 }
 
 /// Accepts for ever; each connection goes to the core that has the fewest.
-async fn accept(listener: &SocketListener, http: &Rc<Http>) {
+async fn accept(listener: &SocketListener, http: &Rc<Http>, tls: &Option<Arc<rustls::ServerConfig>>) {
     let cores = &http.cores;
     let limit = http.config.http.max_connection_limit;
     loop {
@@ -288,7 +306,7 @@ async fn accept(listener: &SocketListener, http: &Rc<Http>) {
         let target = least_loaded(cores);
         cores.connections().add(target, 1);
         if target == cores.this() {
-            serve(http, accepted);
+            serve(http, accepted, tls);
         } else {
             cores.hand_over(target, accepted);
         }
@@ -301,11 +319,20 @@ fn least_loaded(cores: &Cores) -> usize {
 }
 
 /// Serves a connection that is already counted for this core.
-fn serve(http: &Rc<Http>, accepted: Accepted) {
-    let http = Rc::clone(http);
+fn serve(http: &Rc<Http>, accepted: Accepted, tls: &Option<Arc<rustls::ServerConfig>>) {
+    let (http, tls) = (Rc::clone(http), tls.clone());
     let runtime = http.cores.runtime().clone();
     runtime.spawn(Priority::Ingest, async move {
-        match accepted.open() {
+        let opened = match (accepted.open(), tls) {
+            // A socket of this machine needs no TLS.
+            (Ok(stream), Some(config)) if stream.peer() != Peer::Unix => {
+                let shaken = http.cores.runtime().timeout(HANDSHAKE_MAX, Tls::accept(stream, config)).await;
+                let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
+                shaken.unwrap_or_else(late).map(|stream| Box::new(stream) as BoxStream)
+            }
+            (opened, _) => opened,
+        };
+        match opened {
             Ok(stream) => http.serve(stream).await,
             Err(error) => tracing::debug!(%error, "a connection ended before it began"),
         }

@@ -52,7 +52,6 @@ impl PointWriter for IntoWriter<'_> {
         let mut key = Vec::new();
         format::put_measurement(&mut key, rows.measurement);
         for (name, value) in rows.tags.iter().filter(|(_, value)| !value.is_empty()) {
-            key.push(b',');
             format::put_tag(&mut key, name, value);
         }
         self.lines.clear();
