@@ -91,10 +91,6 @@ impl Shape {
         }
     }
 
-    pub fn values(&self) -> u64 {
-        u64::from(self.hosts) * u64::from(self.steps) * self.values_per_step()
-    }
-
     /// The measurement and field whose count tells how many steps of all hosts arrived.
     pub fn counted(&self) -> (&'static str, &'static str) {
         match self.kind {
@@ -252,7 +248,8 @@ mod tests {
         for kind in [Kind::CpuOnly, Kind::Devops, Kind::Cardinality] {
             let shape = shape(kind);
             let bodies = generate(&shape, 5);
-            assert_eq!(bodies.iter().map(|body| u64::from(body.values)).sum::<u64>(), shape.values());
+            let values = u64::from(shape.hosts) * u64::from(shape.steps) * shape.values_per_step();
+            assert_eq!(bodies.iter().map(|body| u64::from(body.values)).sum::<u64>(), values);
             for body in &bodies {
                 assert_eq!(body.bytes.iter().filter(|byte| **byte == b'\n').count() as u32, body.lines);
             }

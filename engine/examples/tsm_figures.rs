@@ -166,7 +166,7 @@ fn codecs() {
             timestamp::decode(black_box(&out), N, values[0], values[N - 1], &mut read).expect("decodes");
         });
     }
-    let flags: Vec<bool> = (0..N).map(|_| random.next() % 50 == 0).collect();
+    let flags: Vec<bool> = (0..N).map(|_| random.next().is_multiple_of(50)).collect();
     let mut out = Vec::new();
     boolean::encode(&flags, &mut out);
     println!("boolean: {:.3} B/value", out.len() as f64 / N as f64);

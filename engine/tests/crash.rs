@@ -45,10 +45,8 @@ async fn workload(disk: &SimDisk, known: &RefCell<Known>) -> tidemark_engine::Re
         for batch in 0..BATCHES {
             known.borrow_mut().under_way = Some(batch);
             write(&store, &points(batch), now, now).await?;
-            let mut known_now = known.borrow_mut();
-            known_now.under_way = None;
-            known_now.acknowledged.push(batch);
-            drop(known_now);
+            known.borrow_mut().under_way = None;
+            known.borrow_mut().acknowledged.push(batch);
             now += SECOND;
             if batch % 3 == 2 {
                 // Cold enough for a snapshot, and once for a full merge.
@@ -148,8 +146,8 @@ fn another_number_of_cores_finds_everything() {
     };
     block_on(async {
         let mut model = Model::new();
-        let mut version = 1;
-        for (round, cores) in [2u64, 1, 2, 2, 1].into_iter().enumerate() {
+        for (version, cores) in (1..).zip([2u64, 1, 2, 2, 1]) {
+            let round = version as usize - 1;
             let mut stores: Vec<Store<SimDisk>> = Vec::new();
             let mut foreign = Vec::new();
             for core in 0..cores {
@@ -193,7 +191,6 @@ fn another_number_of_cores_finds_everything() {
                 support::beside(store, store.write(vec![write], SECOND)).await.expect("written");
             }
             write_to(&mut model, &points);
-            version += 1;
         }
     });
 }

@@ -67,6 +67,7 @@ impl Throttle {
 }
 
 #[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::runtime::sim::Simulation;

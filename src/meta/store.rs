@@ -158,6 +158,7 @@ fn replay_record(data: &mut Data, commands: &mut u64, body: &[u8]) -> Result<(),
 }
 
 #[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use futures_lite::future::block_on;

@@ -279,7 +279,7 @@ fn expand(compiled: Compiled, sources: Vec<ResolvedSource>) -> Result<Resolved> 
     // Tags that are grouped by are no columns.
     let mut candidates: Vec<(String, Type)> = Vec::new();
     if !known.is_empty() {
-        candidates.extend(known.into_iter());
+        candidates.extend(known);
         if !dimension_wildcard {
             let grouped: BTreeSet<&str> = compiled
                 .statement
@@ -434,11 +434,7 @@ pub fn calls_in<'a>(expr: &'a Expr, found: &mut Vec<&'a Expr>) {
         Expr::Call(call) if is_math_function(&call.name) => {
             call.args.iter().for_each(|argument| calls_in(argument, found));
         }
-        Expr::Call(_) => {
-            if !found.contains(&expr) {
-                found.push(expr);
-            }
-        }
+        Expr::Call(_) if !found.contains(&expr) => found.push(expr),
         Expr::Binary(binary) => {
             calls_in(&binary.left, found);
             calls_in(&binary.right, found);
@@ -454,11 +450,7 @@ pub fn refs_in<'a>(expr: &'a Expr, found: &mut Vec<&'a VarRef>) {
         Expr::Call(call) if is_math_function(&call.name) => {
             call.args.iter().for_each(|argument| refs_in(argument, found));
         }
-        Expr::VarRef(var) => {
-            if !found.contains(&var) {
-                found.push(var);
-            }
-        }
+        Expr::VarRef(var) if !found.contains(&var) => found.push(var),
         Expr::Binary(binary) => {
             refs_in(&binary.left, found);
             refs_in(&binary.right, found);

@@ -234,7 +234,7 @@ fn binary_type(binary: &Binary, resolve: &dyn Fn(&crate::influxql::ast::VarRef) 
                     op.symbol()
                 )));
             }
-            return Ok(if op == BinaryOp::Divide { Type::Unsigned } else { Type::Unsigned });
+            return Ok(Type::Unsigned);
         }
         return Err(QueryError::statement(format!(
             "cannot use {} between an integer and unsigned, an explicit cast is required",

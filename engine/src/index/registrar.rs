@@ -155,6 +155,7 @@ fn apply(types: &mut FieldTypes, group: ShardGroupId, mut record: &[u8]) -> Opti
 }
 
 #[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::disk::sim::SimDisk;

@@ -274,17 +274,17 @@ impl<D: Disk> Replay<D> {
                 return Step::End;
             }
             let mut what = "no record where one should be";
-            if let Some(header) = Header::read(&loaded.bytes, loaded.at, epoch) {
-                if header.sequence == self.expected {
-                    match header.read_body(&loaded.bytes, loaded.at, &mut self.body) {
-                        Ok(()) => {
-                            loaded.at += header.padded_len();
-                            loaded.records += 1;
-                            self.expected += 1;
-                            return Step::Record { sequence: header.sequence, is_mark: header.is_mark() };
-                        }
-                        Err(why) => what = why,
+            if let Some(header) = Header::read(&loaded.bytes, loaded.at, epoch)
+                && header.sequence == self.expected
+            {
+                match header.read_body(&loaded.bytes, loaded.at, &mut self.body) {
+                    Ok(()) => {
+                        loaded.at += header.padded_len();
+                        loaded.records += 1;
+                        self.expected += 1;
+                        return Step::Record { sequence: header.sequence, is_mark: header.is_mark() };
                     }
+                    Err(why) => what = why,
                 }
             }
             let Some((found, header)) = loaded.find_behind_hole(epoch, self.expected, sequence_end) else {

@@ -38,7 +38,7 @@ fn body(number: u64) -> Vec<u8> {
     let mut state = number;
     while bytes.len() < length {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let byte = if number % 2 == 0 { (state >> 60) as u8 } else { (state >> 56) as u8 };
+        let byte = if number.is_multiple_of(2) { (state >> 60) as u8 } else { (state >> 56) as u8 };
         bytes.push(byte);
     }
     bytes

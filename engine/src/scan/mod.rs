@@ -295,4 +295,5 @@ fn part_of(partial: &PartialColumn, start: usize, end: usize) -> PartialColumn {
 }
 
 #[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;

@@ -129,7 +129,7 @@ impl PageBuilder {
         let out = &mut self.blocks;
         let from = if self.block_count == 0 { base } else { self.last_max_time };
         let is_before = extent.min_time < from;
-        out.push(u8::from(extent.is_inline) * INLINE | u8::from(is_before) * BEFORE);
+        out.push((u8::from(extent.is_inline) * INLINE) | (u8::from(is_before) * BEFORE));
         put_varint(out, extent.rows as u64);
         put_scaled(out, extent.min_time.abs_diff(from));
         put_scaled(out, extent.max_time.abs_diff(extent.min_time));

@@ -51,7 +51,7 @@ pub fn value(kind: u8, seed: u8) -> Value {
         0 => Value::Float(f64::from(seed) / 4.0),
         1 => Value::Integer(i64::from(seed) - 100),
         2 => Value::String(vec![b'a' + seed % 26; seed as usize % 40]),
-        3 => Value::Boolean(seed % 2 == 0),
+        3 => Value::Boolean(seed.is_multiple_of(2)),
         _ => Value::Unsigned(u64::from(seed) << 50),
     }
 }

@@ -270,4 +270,5 @@ impl Connection {
 }
 
 #[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;

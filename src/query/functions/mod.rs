@@ -3,7 +3,7 @@
 //! * [`reduce`]: aggregates and selectors, a window at a time;
 //! * [`transform`]: point by point, with memory of the points before;
 //! * [`technical`]: the moving averages and oscillators of technical analysis;
-//! * [`holt_winters`]: forecasts.
+//! * `holt_winters`: forecasts.
 
 pub mod holt_winters;
 pub mod reduce;

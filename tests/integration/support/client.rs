@@ -57,10 +57,6 @@ impl Client {
             .unwrap_or_else(|| panic!("no answer to {method} {path} from {}", self.address))
     }
 
-    pub fn get(&self, path: &str) -> Reply {
-        self.request("GET", path, &[], b"")
-    }
-
     pub fn write(&self, parameters: &str, lines: &str) -> Reply {
         self.request("POST", &format!("/write?{parameters}"), &[], lines.as_bytes())
     }

@@ -3,5 +3,5 @@
 pub mod client;
 pub mod node;
 
-pub use client::{Client, Reply};
+pub use client::Client;
 pub use node::Node;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,10 +34,6 @@ impl Node {
         };
         node.start_again();
         node
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     pub fn client(&self) -> Client {
