@@ -558,3 +558,54 @@ fn a_column_of_another_type_is_absent_and_no_row_is_made_of_tags_alone() {
     let chunks = block_on(async { run(shards_of(&plain_writes(20)).await, request).await });
     assert_eq!(chunks, Ok(Vec::new()));
 }
+
+#[test]
+fn the_catalogue_lists_what_is_not_deleted() {
+    let ask = |steps: &[Step], what: CatalogKind, series: Option<TagFilter>| {
+        let request = CatalogRequest {
+            shards: Vec::new(),
+            measurements: None,
+            time: TimeRange::ALL,
+            series,
+            what,
+            limit: 0,
+            budget_bytes: 1 << 20,
+        };
+        block_on(async { catalog::catalog_over(shards_of(steps).await, &request, None).await }).expect("in memory")
+    };
+    let names = |names: &[&str]| -> Vec<Vec<u8>> { names.iter().map(|name| name.as_bytes().to_vec()).collect() };
+    let hosts = CatalogKind::TagValues { keys: vec![b"host".to_vec()] };
+    let values = |hosts: &[&str]| {
+        let value = |host: &&str| (b"m".to_vec(), b"host".to_vec(), host.as_bytes().to_vec());
+        CatalogReply::TagValues(hosts.iter().map(value).collect())
+    };
+    // The same rows in caches, in files, and in files of which one host is deleted.
+    let cached = plain_writes(100);
+    let filed = [cached.clone(), vec![Step::Snapshot]].concat();
+    let deleted = [cached.clone(), vec![Step::Delete(1, TimeRange::ALL)]].concat();
+    for steps in [&cached, &filed] {
+        let keys: Vec<Vec<u8>> = model_of(steps).into_keys().collect();
+        assert_eq!(ask(steps, CatalogKind::Series, None), CatalogReply::Series(keys));
+        assert_eq!(ask(steps, CatalogKind::Measurements, None), CatalogReply::Measurements(names(&["m"])));
+        assert_eq!(ask(steps, hosts.clone(), None), values(&["h0", "h1", "h2"]));
+        let rack = TagFilter::Equal { name: b"rack".to_vec(), value: Vec::new() };
+        assert_eq!(ask(steps, hosts.clone(), Some(rack)), values(&["h2"]));
+        let schema = MeasurementSchema {
+            measurement: b"m".to_vec(),
+            fields: vec![(b"f".to_vec(), FieldType::Float), (b"i".to_vec(), FieldType::Integer)],
+            tag_keys: names(&["host", "rack"]),
+        };
+        assert_eq!(ask(steps, CatalogKind::Schema, None), CatalogReply::Schema(vec![schema]));
+    }
+    assert_eq!(ask(&deleted, hosts.clone(), None), values(&["h0", "h2"]));
+    let keys: Vec<Vec<u8>> =
+        model_of(&deleted).into_iter().filter(|(_, rows)| !rows.is_empty()).map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), 4);
+    assert_eq!(ask(&deleted, CatalogKind::Series, None), CatalogReply::Series(keys));
+    let all: Vec<Step> = (0..3).map(|host| Step::Delete(host, TimeRange::ALL)).collect();
+    let nothing = [cached, all].concat();
+    assert_eq!(ask(&nothing, CatalogKind::Measurements, None), CatalogReply::Measurements(Vec::new()));
+    let CatalogReply::Cost(cost) = ask(&filed, CatalogKind::Cost, None) else { panic!("a cost was asked for") };
+    assert_eq!((cost.shards, cost.series, cost.files), (2, 6, 2));
+    assert!(cost.blocks >= 20 && cost.cached_values == 0);
+}
