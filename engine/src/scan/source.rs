@@ -57,6 +57,11 @@ impl<D: Disk> Clone for FileSource<D> {
 }
 
 impl<D: Disk> ShardSources<D> {
+    /// Files alone, oldest first.
+    pub fn of_files(files: Vec<FileSource<D>>) -> Self {
+        Self { files, cache: CacheView::new() }
+    }
+
     /// The sources of these shards that may have rows within `time`; opens their files.
     pub async fn open_all(views: Vec<ShardView<D>>, time: TimeRange) -> Result<Vec<Self>> {
         let mut shards = Vec::with_capacity(views.len());

@@ -571,9 +571,11 @@ fn the_catalogue_lists_what_is_not_deleted() {
             limit: 0,
             budget_bytes: 1 << 20,
         };
-        block_on(async { catalog::catalog_over(shards_of(steps).await, &request, None).await }).expect("in memory")
+        block_on(async { catalog::catalog_over(shards_of(steps).await, &request, None).await })
+            .expect("in memory")
     };
-    let names = |names: &[&str]| -> Vec<Vec<u8>> { names.iter().map(|name| name.as_bytes().to_vec()).collect() };
+    let names =
+        |names: &[&str]| -> Vec<Vec<u8>> { names.iter().map(|name| name.as_bytes().to_vec()).collect() };
     let hosts = CatalogKind::TagValues { keys: vec![b"host".to_vec()] };
     let values = |hosts: &[&str]| {
         let value = |host: &&str| (b"m".to_vec(), b"host".to_vec(), host.as_bytes().to_vec());
@@ -605,7 +607,9 @@ fn the_catalogue_lists_what_is_not_deleted() {
     let all: Vec<Step> = (0..3).map(|host| Step::Delete(host, TimeRange::ALL)).collect();
     let nothing = [cached, all].concat();
     assert_eq!(ask(&nothing, CatalogKind::Measurements, None), CatalogReply::Measurements(Vec::new()));
-    let CatalogReply::Cost(cost) = ask(&filed, CatalogKind::Cost, None) else { panic!("a cost was asked for") };
+    let CatalogReply::Cost(cost) = ask(&filed, CatalogKind::Cost, None) else {
+        panic!("a cost was asked for")
+    };
     assert_eq!((cost.shards, cost.series, cost.files), (2, 6, 2));
     assert!(cost.blocks >= 20 && cost.cached_values == 0);
 }

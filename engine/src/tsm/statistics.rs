@@ -13,7 +13,7 @@
 use crate::codec::alp::Places;
 use crate::codec::varint::{put_varint, put_zigzag, take_byte, take_u64, take_varint, take_zigzag};
 use crate::codec::{DecodeError, Values};
-use crate::model::FieldType;
+use crate::model::{FieldType, kernel};
 
 /// Of the present values, in time order. Sums of integers wrap; a float sum is made value after value in time order
 /// ([`sum_of_floats`]); booleans have none.
@@ -40,7 +40,7 @@ const FLOAT_NONE: u8 = 254;
 /// The sum of floats as statistics keep it: from the first to the last, so that a scan of the rows gives the same bits.
 #[inline]
 pub fn sum_of_floats(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |sum, value| sum + value)
+    kernel::sum_floats(values, None, 0..values.len()).unwrap_or(0.0)
 }
 
 /// The statistics of present values; `None` for strings, for no values, and when there are NaNs.
