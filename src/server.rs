@@ -139,8 +139,9 @@ fn run_cores(
     }
     drop((events_sender, catalogue_senders));
 
-    // Once when all stores are open, once when all foreign entries are with their owners.
-    for _ in 0..2 {
+    // Once when all stores are open, once when all foreign entries are with their owners, once when begun deletes are
+    // finished.
+    for _ in 0..3 {
         gate.open_once()?;
     }
     wait_for(&events, cores, Event::Serving)?;

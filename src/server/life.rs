@@ -21,6 +21,7 @@ use crate::meta::store::MetaStore;
 use crate::meta::{Command, Data, MetaError, Outcome};
 use crate::runtime::{LocalFuture, Priority, Runtime};
 use crate::service::{precreate, retention};
+use crate::statement::environment::resume_deletes;
 
 use super::inputs;
 
@@ -118,6 +119,11 @@ impl CoreLife {
         let core = main_loop::open(runtime.clone(), disk, self.setup, decider, Rc::clone(&above) as _)
             .await
             .map_err(told)?;
+
+        if core.cores.this() == 0 {
+            resume_deletes(&core.cores).await.map_err(|error| error.to_string())?;
+        }
+        core.checkpoint.pass(core.cores.this()).await.map_err(told)?;
 
         let access_log = self.access_log.map(|lines| AccessLog::new(lines, &self.config.http));
         let config = Rc::new(self.config);

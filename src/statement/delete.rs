@@ -1,7 +1,7 @@
 //! DELETE, DROP SERIES, DROP MEASUREMENT.
 //!
-//! A delete is numbered by the catalogue before any core hears of it, so that an owner that is down carries it out when it
-//! comes back; it is finished there when every owner has.
+//! A delete is numbered by the catalogue before any core hears of it, so that a crash does not leave it half done: the next
+//! start carries it out before anybody may write. It is finished there when every owner has answered.
 
 use tidemark_engine::model::TimeRange;
 
@@ -179,7 +179,10 @@ async fn carry_out(target: DeleteTarget, environment: &impl Environment) -> Resu
     let pending = environment.meta().pending_deletes.iter().find(|delete| delete.id == id).cloned();
     // Another owner's report may have finished it already.
     let Some(pending) = pending else { return Ok(()) };
-    environment.carry_out(pending).await?;
-    environment.propose(Command::FinishDelete { id }).await?;
+    let carried_out = environment.carry_out(pending).await;
+    // One that failed is finished too: the client hears of it, and a later start must not take rows written since.
+    let finished = environment.propose(Command::FinishDelete { id }).await;
+    carried_out?;
+    finished?;
     Ok(())
 }

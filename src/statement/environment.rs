@@ -29,16 +29,6 @@ impl NodeEnvironment {
         let started_ns = cores.runtime().wall_ns();
         Self { cores, config, started_ns }
     }
-
-    /// The same request to every core, all at once.
-    async fn ask_all(&self, request: impl Fn(usize) -> Option<CoreRequest>) -> Result<()> {
-        let asked = (0..self.cores.count()).filter_map(|core| Some((core, request(core)?)));
-        let asked = asked.map(|(core, request)| self.cores.ask(core, request));
-        for done in together(asked.collect()).await {
-            done.map_err(QueryError::Engine)?;
-        }
-        Ok(())
-    }
 }
 
 fn busy() -> QueryError {
@@ -71,54 +61,8 @@ impl Environment for NodeEnvironment {
         self.cores.runtime().offload(move || password::verify(&text, &hash)).await.ok_or_else(busy)
     }
 
-    /// Every core gets its own shards of what the delete names.
     async fn carry_out(&self, delete: PendingDelete) -> Result<()> {
-        let data = self.meta();
-        // Dropped meanwhile: nothing is left to delete.
-        let Some(database) = data.database_by_id(delete.database) else { return Ok(()) };
-        let mut shards: Vec<Vec<ShardRef>> = vec![Vec::new(); self.cores.count()];
-        let mut groups = Vec::new();
-        for policy in &database.retention_policies {
-            if delete.retention_policy.is_some_and(|wanted| wanted != policy.id) {
-                continue;
-            }
-            for group in policy.groups_in(delete.time) {
-                groups.push(group.id);
-                for (position, shard) in group.shards.iter().enumerate() {
-                    let core = self.cores.core_of(group.id, position);
-                    shards[core].push(ShardRef { shard: shard.id, group: group.id });
-                }
-            }
-        }
-        let measurements: Vec<Option<Vec<u8>>> = match &delete.measurements {
-            None => vec![None],
-            Some(names) => names.iter().cloned().map(Some).collect(),
-        };
-        for measurement in &measurements {
-            self.ask_all(|core| {
-                let shards = shards[core].clone();
-                (!shards.is_empty()).then(|| {
-                    CoreRequest::Delete(DeleteRequest {
-                        shards,
-                        measurement: measurement.clone(),
-                        series: delete.series.clone(),
-                        time: delete.time,
-                    })
-                })
-            })
-            .await?;
-        }
-        if delete.whole_measurements {
-            for name in measurements.iter().flatten() {
-                for &group in &groups {
-                    self.ask_all(|_| {
-                        Some(CoreRequest::ForgetMeasurement { group, measurement: name.clone() })
-                    })
-                    .await?;
-                }
-            }
-        }
-        Ok(())
+        carry_out(&self.cores, &delete).await
     }
 
     /// The core that decided it has told the owners already.
@@ -214,4 +158,79 @@ impl Environment for NodeEnvironment {
         });
         Ok(series.collect())
     }
+}
+
+/// The same request to every core, all at once.
+async fn ask_all(cores: &Cores, request: impl Fn(usize) -> Option<CoreRequest>) -> Result<()> {
+    let asked = (0..cores.count()).filter_map(|core| Some((core, request(core)?)));
+    let asked = asked.map(|(core, request)| cores.ask(core, request));
+    for done in together(asked.collect()).await {
+        done.map_err(QueryError::Engine)?;
+    }
+    Ok(())
+}
+
+/// Has every core delete from its own shards what the delete names.
+async fn carry_out(cores: &Cores, delete: &PendingDelete) -> Result<()> {
+    let data = cores.view().current();
+    // Dropped meanwhile: nothing is left to delete.
+    let Some(database) = data.database_by_id(delete.database) else { return Ok(()) };
+    let mut shards: Vec<Vec<ShardRef>> = vec![Vec::new(); cores.count()];
+    let mut groups = Vec::new();
+    for policy in &database.retention_policies {
+        if delete.retention_policy.is_some_and(|wanted| wanted != policy.id) {
+            continue;
+        }
+        for group in policy.groups_in(delete.time) {
+            groups.push(group.id);
+            for (position, shard) in group.shards.iter().enumerate() {
+                let core = cores.core_of(group.id, position);
+                shards[core].push(ShardRef { shard: shard.id, group: group.id });
+            }
+        }
+    }
+    let measurements: Vec<Option<Vec<u8>>> = match &delete.measurements {
+        None => vec![None],
+        Some(names) => names.iter().cloned().map(Some).collect(),
+    };
+    for measurement in &measurements {
+        ask_all(cores, |core| {
+            let shards = shards[core].clone();
+            (!shards.is_empty()).then(|| {
+                CoreRequest::Delete(DeleteRequest {
+                    shards,
+                    measurement: measurement.clone(),
+                    series: delete.series.clone(),
+                    time: delete.time,
+                })
+            })
+        })
+        .await?;
+    }
+    if delete.whole_measurements {
+        for name in measurements.iter().flatten() {
+            for &group in &groups {
+                ask_all(cores, |_| Some(CoreRequest::ForgetMeasurement { group, measurement: name.clone() }))
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// At start, before anybody may write: carries out the deletes a former run had begun and did not finish.
+///
+/// One that fails is given up, as it is when it fails in a request: its client never heard of a success, and carried out
+/// later it would take rows that were written since.
+pub async fn resume_deletes(cores: &Cores) -> Result<(), MetaError> {
+    for delete in cores.view().current().pending_deletes.clone() {
+        match carry_out(cores, &delete).await {
+            Ok(()) => tracing::info!(id = delete.id, "finished a delete that a former run had begun"),
+            Err(error) => {
+                tracing::error!(id = delete.id, %error, "gave up a delete that a former run had begun");
+            }
+        }
+        cores.propose(Command::FinishDelete { id: delete.id }).await?;
+    }
+    Ok(())
 }
