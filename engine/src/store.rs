@@ -14,6 +14,7 @@ mod background;
 mod commit;
 mod delete;
 mod replay;
+mod sweep;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ use crate::wal::Wal;
 use background::Running;
 use commit::Pending;
 use replay::Orphan;
+pub use sweep::{LiveShards, Swept};
 
 /// Where a shard named in a WAL lives now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

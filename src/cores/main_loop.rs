@@ -1,8 +1,8 @@
 //! A core's life: open the store, hand over what a former core left, serve, work in the background, stop.
 //!
 //! 1. Core 0 opens the catalogue and gives its state to all.
-//! 2. Every core opens its store; entries of its WALs that belong to other cores go to them. Nobody serves before all
-//!    have done so ([`Checkpoint`]).
+//! 2. Every core opens its store; entries of its WALs that belong to other cores go to them; what is left of dropped
+//!    shards is removed. Nobody serves before all have done so ([`Checkpoint`]).
 //! 3. The mailbox is drained by a task that starts one task per request, in the queue of its kind.
 //! 4. Background steps follow one another in their own queue, which gets what the others leave.
 //! 5. The end: nothing new is taken, what was acknowledged is durable already, caches are written to files.
@@ -16,10 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_engine::disk::Disk;
+use tidemark_engine::model::{ShardGroupId, ShardId};
 use tidemark_engine::pool::PoolLimits;
 use tidemark_engine::scan::Scan;
 use tidemark_engine::scan::request::{CatalogRequest, ScanChunk, ScanRequest, ShardRef};
-use tidemark_engine::store::{ForeignEntry, Placement, ShardWrite, Step, Store, StoreOptions, WriteOutcome};
+use tidemark_engine::store::{
+    ForeignEntry, LiveShards, Placement, ShardWrite, Step, Store, StoreOptions, WriteOutcome,
+};
 use tidemark_engine::{Error, Result};
 use tidemark_net::socket::uring::Accepted;
 
@@ -182,6 +185,7 @@ pub async fn open<D: Disk>(
     // Everybody drains: what was left by former cores can be delivered.
     checkpoint.pass(end.core).await?;
     deliver_foreign(&cores, &store, foreign).await?;
+    sweep(&store, &data).await?;
     checkpoint.pass(end.core).await?;
 
     runtime.spawn(Priority::Background, background(store.clone(), runtime.clone()));
@@ -249,6 +253,37 @@ async fn deliver_foreign<D: Disk>(cores: &Cores, store: &Store<D>, foreign: Vec<
         }
     }
     store.release_foreign().await
+}
+
+/// Removes what is left of shards that were dropped.
+async fn sweep<D: Disk>(store: &Store<D>, data: &Data) -> Result<()> {
+    if data.databases.is_empty() {
+        if store.has_data().await? {
+            tracing::error!(
+                "there is data on the disk, but the catalogue knows no database: nothing is removed"
+            );
+        }
+        return Ok(());
+    }
+    let mut live = LiveShards {
+        last_group: ShardGroupId(data.last_shard_group_id),
+        last_shard: ShardId(data.last_shard_id),
+        ..LiveShards::default()
+    };
+    for (_, _, group, shard) in data.live_shards() {
+        live.groups.entry(group.id).or_default().push(shard.id);
+    }
+    let swept = store.sweep(&live).await?;
+    for folder in swept.removed {
+        tracing::info!(folder, "removed what was left of a dropped shard");
+    }
+    for folder in swept.unknown {
+        tracing::error!(
+            folder,
+            "the catalogue does not know this folder, it is left alone; is the catalogue older?"
+        );
+    }
+    Ok(())
 }
 
 /// Step 3. Never waits for anything but the mailbox.
