@@ -80,10 +80,15 @@ impl Pool {
         (self.0.peak.get(), self.0.refused.get())
     }
 
+    /// The error of a pool without room; counts nothing.
+    pub fn full(&self) -> Error {
+        Error::Full { what: self.0.name }
+    }
+
     /// Counts a refusal decided by the owner of the pool, and makes its error.
     pub fn refuse(&self) -> Error {
         self.0.refused.set(self.0.refused.get() + 1);
-        Error::Full { what: self.0.name }
+        self.full()
     }
 }
 

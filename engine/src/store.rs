@@ -28,6 +28,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::fields::{FieldDefinition, FieldTypeConflict, FieldTypes};
 use crate::index::registrar::Registrar;
+use crate::journal::JournalOptions;
 use crate::model::{Batch, ShardGroupId, ShardId, TimeRange};
 use crate::pool::{PoolLimits, Pools};
 use crate::scan::request::{ShardRef, TagFilter};
@@ -351,6 +352,27 @@ impl<D: Disk> Store<D> {
     /// Why no write is taken any more, if so: reads go on, a restart replays.
     pub fn refusal(&self) -> Option<Error> {
         self.0.wal.get().and_then(Wal::refusal)
+    }
+
+    /// Fails as a write would now: the WAL refuses, a pool is full, or the disk has no room for what follows.
+    pub async fn check_writable(&self) -> Result<()> {
+        let inner = &*self.0;
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        if inner.is_closing.get() {
+            return Err(Error::Closed);
+        }
+        for pool in [&inner.pools.write, &inner.pools.index] {
+            if pool.is_full() {
+                return Err(pool.full());
+            }
+        }
+        let free_bytes = inner.disk.free_bytes().await?;
+        match free_bytes < JournalOptions::preallocated().free_bytes_min {
+            true => Err(Error::DiskFull { free_bytes }),
+            false => Ok(()),
+        }
     }
 
     /// Takes no more writes, answers those under way, and with `snapshot` writes all caches to files, so that the next

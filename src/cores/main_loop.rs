@@ -381,6 +381,7 @@ impl<D: Disk> Server<D> {
             }
             CoreRequest::Adopt(entries) => CoreReply::Done(self.store.adopt(entries).await),
             CoreRequest::Stats => CoreReply::Stats(Box::new(self.stats())),
+            CoreRequest::CheckWritable => CoreReply::Done(self.store.check_writable().await),
             CoreRequest::Queries => CoreReply::Queries(self.upstairs.queries()),
             CoreRequest::KillQuery { id } => CoreReply::Killed(self.upstairs.kill_query(id)),
         }

@@ -42,6 +42,8 @@ pub enum CoreRequest {
     /// At start: entries the asker found in its WAL.
     Adopt(Vec<ForeignEntry>),
     Stats,
+    /// Fails as a write would now.
+    CheckWritable,
     /// The queries that run on the core.
     Queries,
     KillQuery {
@@ -94,6 +96,7 @@ impl CoreRequest {
             | Self::Install(_)
             | Self::Adopt(_)
             | Self::Stats
+            | Self::CheckWritable
             | Self::Queries
             | Self::KillQuery { .. } => Priority::Control,
         }

@@ -9,7 +9,7 @@ use tidemark_net::http1::Answer;
 
 use super::reply::{self, INFLUXDB_VERSION, JSON};
 use super::{Head, Http};
-use crate::cores::counters;
+use crate::cores::{CoreRequest, counters};
 use crate::error::ApiError;
 
 /// A core that does not answer within this is not well.
@@ -78,8 +78,9 @@ impl Http {
     async fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
         for core in 0..self.cores.count() {
-            match self.cores.runtime().timeout(CORE_ANSWER_MAX, self.cores.stats(core)).await {
-                Some(Ok(_)) => {}
+            let asked = self.cores.ask(core, CoreRequest::CheckWritable);
+            match self.cores.runtime().timeout(CORE_ANSWER_MAX, asked).await {
+                Some(Ok(())) => {}
                 Some(Err(error)) => troubles.push(format!("core {core}: {error}")),
                 None => troubles.push(format!("core {core} does not answer")),
             }
