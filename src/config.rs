@@ -346,6 +346,10 @@ impl Config {
                 !self.meta.enabled || !self.data.enabled || !self.join.is_empty(),
                 "a node that is only meta or only data, or joins others,",
             ),
+            (
+                self.data.wal_fsync_delay.0 != 0,
+                "a data.wal-fsync-delay other than \"0s\" (waiting writes share a sync without it)",
+            ),
             (self.hinted_handoff.enabled, "hinted-handoff"),
             (self.anti_entropy.enabled, "anti-entropy"),
             (self.http.flux_enabled, "Flux (http.flux-enabled)"),

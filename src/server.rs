@@ -8,12 +8,12 @@ mod inputs;
 mod life;
 mod log;
 mod resources;
+mod tls;
 
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -95,7 +95,7 @@ fn run_cores(
     signals: &mut Signals,
 ) -> Result<(), String> {
     let cores = resources.cores;
-    let tls = if config.http.https_enabled { Some(tls_config(config)?) } else { None };
+    let (http_tls, tcp_tls) = (tls::of_http(config)?, tls::of_tcp(config)?);
     let (sockets, address) = bind(config, cores)?;
     let (gate, checkpoints) = checkpoints(cores);
     let (catalogue_senders, catalogue_receivers): (Vec<_>, Vec<_>) =
@@ -123,7 +123,8 @@ fn run_cores(
             meta_folder: folders.meta.clone(),
             body_bytes: resources.core_bytes / BODY_SHARE,
             sockets,
-            tls: tls.clone(),
+            tls: http_tls.clone(),
+            tcp_tls: tcp_tls.clone(),
             http_address: address.map(|address| address.to_string()).unwrap_or_default(),
             access_log: access_log.clone(),
             events: events_sender.clone(),
@@ -207,17 +208,12 @@ fn bind(config: &Config, cores: usize) -> Result<(Vec<Sockets>, Option<SocketAdd
     if config.http.unix_socket_enabled {
         let path = &config.http.bind_socket;
         let mode = u32::from_str_radix(config.http.unix_socket_permissions.trim_start_matches("0o"), 8);
-        let socket: Result<OwnedFd, _> = uring::bind_unix(path, mode.unwrap_or(0o777));
+        let group = resources::group_id(&config.http.unix_socket_group)?;
+        let socket: Result<OwnedFd, _> = uring::bind_unix(path, mode.unwrap_or(0o777), group);
         // One core accepts and hands over to the others.
         sockets[0].unix = Some(socket.map_err(|error| format!("{}: {error}", path.display()))?);
     }
     for (position, section) in config.tcp.iter().enumerate().filter(|(_, section)| section.enabled) {
-        if section.tls_enabled {
-            return Err(
-                "TLS on a [[tcp]] listener is not part of this version; switch tls-enabled off to start"
-                    .into(),
-            );
-        }
         let address = socket_address(&section.bind_address).map_err(|error| error.to_string())?;
         let told = |error| format!("cannot listen on {address}: {error}");
         uring::check_free(address).map_err(told)?;
@@ -234,29 +230,6 @@ fn bind(config: &Config, cores: usize) -> Result<(Vec<Sockets>, Option<SocketAdd
         }
     }
     Ok((sockets, bound))
-}
-
-/// Certificate and key out of PEM files.
-fn tls_config(config: &Config) -> Result<Arc<rustls::ServerConfig>, String> {
-    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-    let certificate = &config.http.https_certificate;
-    let key = match config.http.https_private_key.as_os_str().is_empty() {
-        true => certificate,
-        false => &config.http.https_private_key,
-    };
-    let chain = rustls_pemfile::certs(&mut read(certificate)?.as_slice())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("{}: {error}", certificate.display()))?;
-    let key_found = rustls_pemfile::private_key(&mut read(key)?.as_slice());
-    let private = key_found
-        .map_err(|error| format!("{}: {error}", key.display()))?
-        .ok_or_else(|| format!("{}: no private key", key.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map(Arc::new)
-        .map_err(|error| format!("{}: {error}", certificate.display()))
 }
 
 /// Waits until every core has said `wanted`.

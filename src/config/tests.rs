@@ -35,10 +35,12 @@ fn without_a_file_the_node_is_for_this_machine_only() {
 
 #[test]
 fn sizes_and_durations_take_their_suffixes() {
-    let text = format!("{MINIMAL}cache-max-memory-size = \"400m\"\nwal-fsync-delay = \"1h30m\"\n");
+    let text = format!(
+        "{MINIMAL}cache-max-memory-size = \"400m\"\ncache-snapshot-write-cold-duration = \"1h30m\"\n"
+    );
     let config = load(&text, &[]).unwrap();
     assert_eq!(config.data.cache_max_memory_size, Size(400 << 20));
-    assert_eq!(config.data.wal_fsync_delay.0, 5400 * 1_000_000_000);
+    assert_eq!(config.data.cache_snapshot_write_cold_duration.0, 5400 * 1_000_000_000);
     for (text, want) in
         [("10s", 10_000_000_000), ("1.5h", 5_400_000_000_000), ("500ms", 500_000_000), ("0", 0)]
     {

@@ -2,11 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tidemark_net::socket::Listener;
 use tidemark_net::socket::uring::{SocketListener, UdpSocket};
 
-use super::life::Stop;
+use super::life::{self, Stop};
 use crate::config::Config;
 use crate::cores::counters;
 use crate::http::Http;
@@ -19,6 +20,7 @@ pub fn start(
     http: &Rc<Http>,
     config: &Config,
     tcp_sockets: Vec<(usize, OwnedFd)>,
+    tcp_tls: &[Option<Arc<rustls::ServerConfig>>],
     udp_sockets: Vec<(usize, OwnedFd)>,
     stop: &Stop,
 ) -> Result<(), String> {
@@ -39,11 +41,12 @@ pub fn start(
             Rc::new(tcp::TcpInput { writer: Rc::clone(&http.writer), runtime: runtime.clone(), settings });
         let listener = SocketListener::tcp(socket).map_err(|error| format!("cannot listen: {error}"))?;
         let (stopped, http) = (stop.1.clone(), Rc::clone(http));
+        let tls = tcp_tls.get(position).cloned().flatten();
         runtime.spawn(Priority::Ingest, async move {
             let stop = async {
                 let _ = stopped.recv_async().await;
             };
-            futures_lite::future::or(accept(&listener, &input, &http), stop).await;
+            futures_lite::future::or(accept(&listener, &input, &http, &tls), stop).await;
         });
     }
     for (position, socket) in udp_sockets {
@@ -80,19 +83,31 @@ fn precision(token: &str) -> Result<Precision, String> {
     Precision::from_token(token).ok_or_else(|| format!("invalid precision {token:?} of a listener"))
 }
 
-async fn accept(listener: &SocketListener, input: &Rc<tcp::TcpInput<crate::write::Owners>>, http: &Rc<Http>) {
+async fn accept(
+    listener: &SocketListener,
+    input: &Rc<tcp::TcpInput<crate::write::Owners>>,
+    http: &Rc<Http>,
+    tls: &Option<Arc<rustls::ServerConfig>>,
+) {
     let runtime = http.cores.runtime();
     loop {
-        let stream = match listener.accept().await.and_then(|accepted| listener.open(accepted)) {
-            Ok(stream) => stream,
+        let accepted = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 runtime.sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let (input, http) = (Rc::clone(input), Rc::clone(http));
+        let (input, http, tls) = (Rc::clone(input), Rc::clone(http), tls.clone());
         runtime.spawn(Priority::Ingest, async move {
+            let stream = match life::open(accepted, tls, http.cores.runtime()).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "a TCP sender was gone before it began");
+                    return;
+                }
+            };
             match input.serve(stream).await {
                 Ok(served) => counters::add(&http.cores.counters().tcp_points, served.points),
                 Err(error) => tracing::debug!(%error, "a TCP sender is gone"),

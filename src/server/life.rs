@@ -81,6 +81,8 @@ pub struct CoreLife {
     pub sockets: Sockets,
     /// Serves HTTPS instead of HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// By position of the `[[tcp]]` sections.
+    pub tcp_tls: Vec<Option<Arc<rustls::ServerConfig>>>,
     pub http_address: String,
     pub access_log: Option<flume::Sender<String>>,
     pub events: flume::Sender<Event>,
@@ -137,7 +139,7 @@ impl CoreLife {
         let _ = above.http.set(Rc::clone(&serving));
         let Sockets { http: http_socket, unix, tcp, udp } = self.sockets;
         let stop = start_listening(&core, &serving, http_socket, unix, self.tls)?;
-        inputs::start(&serving, &config, tcp, udp, &stop)?;
+        inputs::start(&serving, &config, tcp, &self.tcp_tls, udp, &stop)?;
         if core.cores.this() == 0 {
             start_services(&core.cores, &config);
         }
@@ -329,19 +331,28 @@ fn serve(http: &Rc<Http>, accepted: Accepted, tls: &Option<Arc<rustls::ServerCon
     let (http, tls) = (Rc::clone(http), tls.clone());
     let runtime = http.cores.runtime().clone();
     runtime.spawn(Priority::Ingest, async move {
-        let opened = match (accepted.open(), tls) {
-            // A socket of this machine needs no TLS.
-            (Ok(stream), Some(config)) if stream.peer() != Peer::Unix => {
-                let shaken = http.cores.runtime().timeout(HANDSHAKE_MAX, Tls::accept(stream, config)).await;
-                let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
-                shaken.unwrap_or_else(late).map(|stream| Box::new(stream) as BoxStream)
-            }
-            (opened, _) => opened,
-        };
+        let opened = open(accepted, tls, http.cores.runtime()).await;
         match opened {
             Ok(stream) => http.serve(stream).await,
             Err(error) => tracing::debug!(%error, "a connection ended before it began"),
         }
         http.cores.connections().add(http.cores.this(), -1);
     });
+}
+
+/// Makes the stream of an accepted connection, under TLS if the listener has it.
+pub async fn open(
+    accepted: Accepted,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    runtime: &Runtime,
+) -> std::io::Result<BoxStream> {
+    match (accepted.open()?, tls) {
+        // A socket of this machine needs no TLS.
+        (stream, Some(config)) if stream.peer() != Peer::Unix => {
+            let shaken = runtime.timeout(HANDSHAKE_MAX, Tls::accept(stream, config)).await;
+            let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
+            shaken.unwrap_or_else(late).map(|stream| Box::new(stream) as BoxStream)
+        }
+        (stream, _) => Ok(stream),
+    }
 }

@@ -112,6 +112,24 @@ fn link_wal(link: &Path, wal: &Path) -> Result<(), String> {
     }
 }
 
+/// The id of a group of users named in the configuration, by name or number; `None` for an empty text.
+pub fn group_id(group: &str) -> Result<Option<u32>, String> {
+    if group.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(id) = group.parse() {
+        return Ok(Some(id));
+    }
+    let groups = fs::read_to_string("/etc/group").map_err(|error| format!("/etc/group: {error}"))?;
+    let ids = groups.lines().filter_map(|line| {
+        let mut parts = line.split(':');
+        (parts.next()? == group).then(|| parts.nth(1)?.parse().ok())?
+    });
+    ids.map(Some).next().ok_or_else(|| {
+        format!("http.unix-socket-group: there is no group {group} in /etc/group; give its number instead")
+    })
+}
+
 /// The WALs each core replays: its own, and of those no core writes any more, every n-th.
 pub fn wals_replayed(core: usize, cores: usize, found: &[u64]) -> Vec<u64> {
     let own = core as u64;
@@ -150,6 +168,14 @@ mod tests {
         let mut all: Vec<u64> = (0..2).flat_map(|core| wals_replayed(core, 2, &found)).collect();
         all.sort_unstable();
         assert_eq!(all, found);
+    }
+
+    #[test]
+    fn groups_are_known_by_name_and_number() {
+        assert_eq!(group_id(""), Ok(None));
+        assert_eq!(group_id("root"), Ok(Some(0)));
+        assert_eq!(group_id("42"), Ok(Some(42)));
+        assert!(group_id("no such group").is_err());
     }
 
     #[test]

@@ -73,8 +73,9 @@ pub fn bind_udp(address: SocketAddr, read_buffer_bytes: usize) -> io::Result<Own
     Ok(socket)
 }
 
-/// A bound unix socket that does not listen yet; a stale socket file is replaced.
-pub fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+/// A bound unix socket that does not listen yet; a stale socket file is replaced. With a group id, the file is that
+/// group's.
+pub fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<OwnedFd> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
@@ -92,6 +93,9 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    if group.is_some() {
+        std::os::unix::fs::chown(path, None, group)?;
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(socket.into())
 }
