@@ -135,7 +135,7 @@ pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
     for (position, (name, help, _)) in listed.into_iter().enumerate() {
         push(name, help, &|core| core.counters.list()[position].2);
     }
-    let store: [(&str, &'static str, fn(&CoreStats) -> u64); 27] = [
+    let store: [(&str, &'static str, fn(&CoreStats) -> u64); 29] = [
         ("store_batches", "batches written", |core| core.store.batches_written),
         ("store_points", "points written", |core| core.store.points_written),
         ("store_values", "field values written", |core| core.store.values_written),
@@ -147,6 +147,10 @@ pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
         ("wal_bytes", "bytes written to the WAL", |core| core.store.wal_bytes),
         ("wal_live_bytes_now", "bytes of live WAL segments", |core| core.store.wal_bytes_now),
         ("wal_entries_replayed", "WAL entries read at start", |core| core.store.wal_entries_replayed),
+        ("wal_damages", "damages found in WALs at start", |core| core.store.wal_damages),
+        ("store_points_full", "points that a cache had no room for; their writes failed", |core| {
+            core.store.points_full
+        }),
         ("cache_bytes_now", "bytes of caches", |core| core.store.cache_bytes_now),
         ("cache_rows_now", "rows in caches", |core| core.store.cache_rows_now),
         ("series_active_now", "series with rows in caches", |core| core.store.series_active_now),

@@ -70,8 +70,10 @@ const OUT_OF_ORDER: u32 = 1 << 31;
 pub struct Inserted {
     pub rows: u64,
     pub values: u64,
-    /// Rows left out: their shape is refused, or the generation is full.
+    /// Rows left out because their shape is refused.
     pub refused: u64,
+    /// Rows left out because the generation or its index takes no more.
+    pub full: u64,
 }
 
 impl Default for Cache {
@@ -152,17 +154,16 @@ impl Cache {
             self.grow_lists(index.len());
         }
         for row in batch.rows() {
-            let (Some(position), Some((shape, values))) =
-                (series[row.series as usize], shapes[row.shape as usize])
-            else {
+            let Some((shape, values)) = shapes[row.shape as usize] else {
                 inserted.refused += 1;
                 continue;
             };
-            if self.append(position, shape, row.timestamp, row.values) {
+            let position = series[row.series as usize];
+            if position.is_some_and(|position| self.append(position, shape, row.timestamp, row.values)) {
                 inserted.rows += 1;
                 inserted.values += u64::from(values);
             } else {
-                inserted.refused += 1;
+                inserted.full += 1;
             }
         }
         inserted
@@ -659,7 +660,7 @@ mod tests {
         let mut cache = Cache::new();
         let points = [(0, 1, vec![(1, 5)]), (0, 2, vec![(0, 5)])];
         let inserted = cache.insert(&mut index, &batch(&points), &[true, false]);
-        assert_eq!(inserted, Inserted { rows: 1, values: 1, refused: 1 });
+        assert_eq!(inserted, Inserted { rows: 1, values: 1, refused: 1, full: 0 });
         assert_eq!(cache.time_range(), TimeRange::new(2, 3));
     }
 

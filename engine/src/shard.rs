@@ -354,13 +354,22 @@ impl<D: Disk> Shard<D> {
         is_other(&self.hot_through) || is_other(&self.sealed_through)
     }
 
-    /// Starts a new hot generation, unless one is sealed already (whose snapshot failed).
-    pub(crate) fn seal(&self) {
+    /// Starts a new hot generation, unless one is sealed already (whose snapshot failed). `unfinished`: a WAL and its
+    /// sequence of which more entries may come. It counts as being in the new generation, not in the sealed one.
+    pub(crate) fn seal(&self, unfinished: Option<(u64, u64)>) {
         let mut cache = self.cache.borrow_mut();
-        if cache.sealed.is_none() {
-            cache.sealed = Some(std::mem::take(&mut cache.hot));
-            *self.sealed_through.borrow_mut() = std::mem::take(&mut self.hot_through.borrow_mut());
+        if cache.sealed.is_some() {
+            return;
         }
+        cache.sealed = Some(std::mem::take(&mut cache.hot));
+        let mut sealed = std::mem::take(&mut *self.hot_through.borrow_mut());
+        if let Some((wal_id, sequence)) = unfinished
+            && let Some((_, through)) = sealed.iter_mut().find(|mark| **mark == (wal_id, sequence))
+        {
+            *through = sequence - 1;
+            self.note_through(wal_id, sequence);
+        }
+        *self.sealed_through.borrow_mut() = sealed;
     }
 
     /// Up to which sequences the sealed generation reaches.

@@ -11,12 +11,17 @@ pub struct Stats {
     pub points_dropped: u64,
     /// Writes refused because the write pool was full.
     pub writes_refused: u64,
+    /// Rows that a cache did not take; their writes were answered with an error.
+    pub points_full: u64,
     /// Group commits: one WAL write each.
     pub wal_writes: u64,
     pub wal_bytes: u64,
     pub wal_bytes_now: u64,
     /// Entries read back from WALs at start.
     pub wal_entries_replayed: u64,
+    pub wal_records_replayed: u64,
+    /// Damages found in WALs at start; [`Store::replays`](crate::store::Store::replays) lists them.
+    pub wal_damages: u64,
 
     // cache
     pub cache_bytes_now: u64,

@@ -28,7 +28,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::fields::{FieldDefinition, FieldTypeConflict, FieldTypes};
 use crate::index::registrar::Registrar;
-use crate::journal::JournalOptions;
+use crate::journal::{JournalOptions, ReplayReport};
 use crate::model::{Batch, ShardGroupId, ShardId, TimeRange};
 use crate::pool::{PoolLimits, Pools};
 use crate::scan::request::{ShardRef, TagFilter};
@@ -116,8 +116,6 @@ pub struct WriteOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DropReason {
     FieldTypeConflict(FieldTypeConflict),
-    /// The shard's cache or a limit of its index is exhausted.
-    Full,
 }
 
 /// Entries of this core's WALs whose shards live on other cores now: to be handed to their owners with
@@ -138,6 +136,14 @@ pub enum EntryKind {
     Write,
     Delete,
     ShardDropped,
+}
+
+/// What the start found in one WAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayedWal {
+    pub wal_id: u64,
+    /// Damage in it concerns acknowledged writes: a person must hear of it.
+    pub report: ReplayReport,
 }
 
 /// What is deleted in the given shards: rows of `measurement` (`None`: all) whose series pass `series`, within `time`.
@@ -184,6 +190,8 @@ struct Inner<D: Disk> {
     /// The commit loop has taken something it has not answered yet.
     is_committing: Cell<bool>,
     committed: Signal,
+    /// The sequence whose entries are on their way into the caches, some of them in already.
+    applying: Cell<Option<u64>>,
     /// Held while the files of a shard, or its generations, change: by a background step and by a delete.
     structure: Gate,
     running: RefCell<Option<Running<D>>>,
@@ -207,6 +215,10 @@ struct Inner<D: Disk> {
     /// Nothing more at all.
     is_closed: Cell<bool>,
     now_ns: Cell<u64>,
+    /// When the own WAL was last written.
+    wal_written_at_ns: Cell<u64>,
+    /// Of each WAL read at start.
+    replays: RefCell<Vec<ReplayedWal>>,
     stats: RefCell<Stats>,
 }
 
@@ -230,6 +242,7 @@ impl<D: Disk> Store<D> {
             queued: Signal::new(),
             is_committing: Cell::new(false),
             committed: Signal::new(),
+            applying: Cell::new(None),
             structure: Gate::new(),
             running: RefCell::new(None),
             replaced: RefCell::new(Vec::new()),
@@ -244,6 +257,8 @@ impl<D: Disk> Store<D> {
             is_closing: Cell::new(false),
             is_closed: Cell::new(false),
             now_ns: Cell::new(0),
+            wal_written_at_ns: Cell::new(0),
+            replays: RefCell::new(Vec::new()),
             stats: RefCell::new(Stats::default()),
         }));
         let foreign = store.replay().await?;
@@ -312,6 +327,11 @@ impl<D: Disk> Store<D> {
         inner.stats.borrow_mut().shards_dropped += 1;
         inner.room.raise();
         inner.disk.remove_dir_all(&dropped.folder).await
+    }
+
+    /// What the start found in each WAL it read, damage above all.
+    pub fn replays(&self) -> Vec<ReplayedWal> {
+        self.0.replays.borrow().clone()
     }
 
     pub fn stats(&self) -> Stats {

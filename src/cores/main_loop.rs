@@ -16,12 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_engine::disk::Disk;
+use tidemark_engine::journal::{Damage, ReplayReport};
 use tidemark_engine::model::{ShardGroupId, ShardId};
 use tidemark_engine::pool::PoolLimits;
 use tidemark_engine::scan::Scan;
 use tidemark_engine::scan::request::{CatalogRequest, ScanChunk, ScanRequest, ShardRef};
 use tidemark_engine::store::{
-    ForeignEntry, LiveShards, Placement, ShardWrite, Step, Store, StoreOptions, WriteOutcome,
+    ForeignEntry, LiveShards, Placement, ReplayedWal, ShardWrite, Step, Store, StoreOptions, WriteOutcome,
 };
 use tidemark_engine::{Error, Result};
 use tidemark_net::socket::uring::Accepted;
@@ -165,6 +166,7 @@ pub async fn open<D: Disk>(
     let view = View::new(Arc::clone(&data));
     let cores = Cores::new(&end, runtime.clone(), view, node, write_timeout);
     let (store, foreign) = Store::open(disk, store_options(&cores, &data, store_setup)).await?;
+    log_replays(&store);
 
     let (commit_end, commit_ended) = flume::bounded(1);
     let committing = store.clone();
@@ -284,6 +286,28 @@ async fn sweep<D: Disk>(store: &Store<D>, data: &Data) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the start found in the WALs. Damage is lost writes that were acknowledged: one line each.
+fn log_replays<D: Disk>(store: &Store<D>) {
+    for ReplayedWal { wal_id, report } in store.replays() {
+        let ReplayReport { damages, damages_unlisted, torn, records, segments } = report;
+        tracing::info!(wal_id, records, segments, "WAL read");
+        if let Some((file, offset)) = torn {
+            tracing::info!(
+                file,
+                offset,
+                "the last record is cut: a write under way when the server stopped, not acknowledged"
+            );
+        }
+        for Damage { file, offset, sequences, what } in damages {
+            let lost = sequences.end.saturating_sub(sequences.start);
+            tracing::error!(file, offset, what, lost, "WAL damaged");
+        }
+        if damages_unlisted > 0 {
+            tracing::error!(wal_id, damages_unlisted, "WAL damaged in more places than are listed");
+        }
+    }
 }
 
 /// Step 3. Never waits for anything but the mailbox.

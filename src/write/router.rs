@@ -339,6 +339,5 @@ fn describe(reason: &DropReason) -> String {
     }
     match reason {
         DropReason::FieldTypeConflict(conflict) => Conflict(conflict).to_string(),
-        DropReason::Full => "the shard takes no more series".to_owned(),
     }
 }

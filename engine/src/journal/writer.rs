@@ -204,6 +204,35 @@ impl<D: Disk> Journal<D> {
         self.next_segment(0).await
     }
 
+    /// As [`Journal::roll`], but the new segment has no bytes yet: its name alone carries the numbers on. What an idle
+    /// core does; the next append makes a segment with room. Asks for no free room, for it is how room is given back.
+    pub async fn rest(&self) -> Result<()> {
+        let _inside = self.writing.enter().await;
+        self.check_writable()?;
+        match self.is_newest_without_bytes() {
+            true => Ok(()),
+            false => self.start_segment(0, 0).await,
+        }
+    }
+
+    /// Whether its files take no room at all.
+    pub fn is_resting(&self) -> bool {
+        let state = self.state.borrow();
+        let is_bare = |segment: &Segment| segment.file_bytes == 0;
+        state.spares.is_empty()
+            && state.superseded.is_empty()
+            && state.sealed.iter().all(is_bare)
+            && state.active.as_ref().is_none_or(|active| is_bare(&active.segment))
+    }
+
+    fn is_newest_without_bytes(&self) -> bool {
+        let state = self.state.borrow();
+        match &state.active {
+            Some(active) => active.segment.file_bytes == 0 && !active.is_abandoned,
+            None => state.sealed.back().is_none_or(|segment| segment.file_bytes == 0),
+        }
+    }
+
     /// A spare should be made before the active segment is full.
     pub fn wants_spare(&self) -> bool {
         let state = self.state.borrow();
@@ -361,12 +390,17 @@ impl<D: Disk> Journal<D> {
 
     /// Makes a segment that takes a record of `length` bytes the active one. A full disk changes nothing.
     async fn next_segment(&self, length: u64) -> Result<()> {
-        let id = SegmentId { epoch: self.take_epoch(), first: self.next_sequence() };
         // A record longer than a segment gets one of its own length, that is not recycled.
         let file_bytes = match self.options.is_preallocated {
             true => length.max(self.options.segment_bytes),
             false => 0,
         };
+        self.start_segment(file_bytes, file_bytes.max(length)).await
+    }
+
+    /// Makes a new segment of `file_bytes` zeros the active one, when the disk has room for `wanted` bytes.
+    async fn start_segment(&self, file_bytes: u64, wanted: u64) -> Result<()> {
+        let id = SegmentId { epoch: self.take_epoch(), first: self.next_sequence() };
         let is_recyclable = file_bytes == self.options.segment_bytes;
         let segment =
             Segment { id, is_snapshot: false, used_bytes: 0, file_bytes, is_damaged: false, is_recyclable };
@@ -375,7 +409,7 @@ impl<D: Disk> Journal<D> {
             let spare = if is_recyclable { self.state.borrow_mut().spares.pop() } else { None };
             match spare {
                 Some(epoch) => self.disk.rename(&self.path(&spare_name(epoch)), &path).await?,
-                None => self.create_segment(&path, file_bytes.max(length), file_bytes).await?,
+                None => self.create_segment(&path, wanted, file_bytes).await?,
             }
             let file = self.disk.open(&path, OpenMode::WriteDurable).await?;
             self.disk.sync_dir(&self.folder).await?;
@@ -389,7 +423,9 @@ impl<D: Disk> Journal<D> {
     }
 
     async fn create_segment(&self, path: &str, wanted: u64, zeroed: u64) -> Result<()> {
-        self.check_room(wanted).await?;
+        if wanted > 0 {
+            self.check_room(wanted).await?;
+        }
         if zeroed == 0 {
             return Ok(());
         }

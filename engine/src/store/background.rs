@@ -20,6 +20,8 @@ use crate::tsm::FileMeta;
 const OVERDUE_NS: u64 = 4 * 3600 * 1_000_000_000;
 /// Without anything to wait for, a look around after so long.
 const IDLE_NS: u64 = 60 * 1_000_000_000;
+/// A WAL that nothing was written to for so long, and that nothing needs, gives its room back.
+const WAL_REST_NS: u64 = 10 * 1_000_000_000;
 /// Of the live WAL's limit, above this part the shard that holds it back is snapshotted.
 const WAL_PART_MAX: (u64, u64) = (3, 4);
 
@@ -52,7 +54,29 @@ impl<D: Disk> Store<D> {
         if self.merge_step(budget).await? || self.start_merge(now_ns).await? {
             return Ok(Step::More);
         }
+        if self.rest_wal(now_ns).await? {
+            return Ok(Step::More);
+        }
         Ok(Step::IdleUntil(self.next_due(now_ns)))
+    }
+
+    /// Lets the WAL of an idle core rest; false when it is too early, or there is nothing to give back.
+    async fn rest_wal(&self, now_ns: u64) -> Result<bool> {
+        let inner = &*self.0;
+        if inner.wal_written_at_ns.get() == 0 {
+            // Filled by a former life, before there was a clock.
+            inner.wal_written_at_ns.set(now_ns);
+        }
+        let Some(wal) = inner.wal.get().filter(|wal| wal.can_rest()) else { return Ok(false) };
+        if now_ns < inner.wal_written_at_ns.get().saturating_add(WAL_REST_NS) {
+            return Ok(false);
+        }
+        // Should it not succeed, it is not tried again at once.
+        inner.wal_written_at_ns.set(now_ns);
+        match wal.rest().await {
+            Ok(()) | Err(Error::DiskFull { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Answers when there is background work before the time the last step named.
@@ -109,7 +133,9 @@ impl<D: Disk> Store<D> {
         if set.files.is_empty() {
             inner.disk.create_dir_all(&shard.folder).await?;
         }
-        shard.seal();
+        // Entries of a sequence enter the caches one by one, and this may run in between: then the sequence is not in the
+        // files yet, and a replay must go through it again.
+        shard.seal(inner.applying.get().map(|sequence| (inner.options.wal_id, sequence)));
         let cache = shard.cache();
         let mut manifest = (*set.manifest).clone();
         let id = self.next_id(shard, &mut manifest);
@@ -298,7 +324,7 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// When the next shard goes cold.
+    /// When the next shard goes cold, or the WAL may rest.
     fn next_due(&self, now_ns: u64) -> u64 {
         let options = &self.0.options;
         let mut due = now_ns.saturating_add(IDLE_NS);
@@ -311,6 +337,9 @@ impl<D: Disk> Store<D> {
                 let wait = if full > now_ns { full } else { written.saturating_add(OVERDUE_NS) };
                 due = due.min(wait.max(now_ns + 1));
             }
+        }
+        if self.0.wal.get().is_some_and(|wal| wal.can_rest()) {
+            due = due.min(self.0.wal_written_at_ns.get().saturating_add(WAL_REST_NS));
         }
         due.max(now_ns + 1)
     }

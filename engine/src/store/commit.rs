@@ -61,8 +61,8 @@ impl Work {
 
 impl<D: Disk> Store<D> {
     /// Writes batches; durable when it answers, one outcome per write. Writes enter in the order of the calls' first
-    /// polls. `Error::Full`: a pool or the WAL has no room, nothing was written, the caller may try again after
-    /// [`Store::write_room`]. `Error::ReadOnly`, `Error::DiskFull`: nothing was acknowledged.
+    /// polls. `Error::Full`: a pool, the WAL or a cache has no room, the caller may try again after
+    /// [`Store::write_room`]; of a full cache alone some rows may be there already. `Error::ReadOnly`, `Error::DiskFull`: nothing was acknowledged.
     pub async fn write(&self, writes: Vec<ShardWrite>, now_ns: u64) -> Result<Vec<WriteOutcome>> {
         let inner = &*self.0;
         if inner.is_closing.get() {
@@ -185,8 +185,11 @@ impl<D: Disk> Store<D> {
         drop(entries);
         match appended {
             Ok(sequence) => {
-                for pending in group {
-                    self.apply(pending, sequence).await;
+                inner.wal_written_at_ns.set(inner.now_ns.get());
+                inner.applying.set(Some(sequence));
+                let last = group.len() - 1;
+                for (at, pending) in group.into_iter().enumerate() {
+                    self.apply(pending, sequence, at == last).await;
                 }
             }
             Err(error) => {
@@ -200,9 +203,10 @@ impl<D: Disk> Store<D> {
     }
 
     /// Puts durable rows into the caches and answers.
-    async fn apply(&self, pending: Pending, sequence: u64) {
+    async fn apply(&self, pending: Pending, sequence: u64, is_last: bool) {
         let inner = &*self.0;
         let wal_id = inner.options.wal_id;
+        let (mut full, mut is_first_of_shard) = (0, false);
         match &pending.work {
             Work::Write { writes, refused } => {
                 for (write, refused) in writes.iter().zip(refused) {
@@ -211,14 +215,17 @@ impl<D: Disk> Store<D> {
                         continue;
                     }
                     let shard = self.shard(ShardRef { shard: write.shard, group: write.group });
+                    is_first_of_shard |= !shard.needs_snapshot();
                     let inserted = shard.insert(&write.batch, refused, wal_id, sequence);
                     shard.written_at_ns.set(inner.now_ns.get());
                     self.charge(&shard);
+                    full += inserted.full;
                     let mut stats = inner.stats.borrow_mut();
                     stats.batches_written += 1;
                     stats.points_written += inserted.rows;
                     stats.values_written += inserted.values;
                     stats.points_dropped += inserted.refused;
+                    stats.points_full += inserted.full;
                 }
             }
             Work::Delete { shards, tombstone, .. } => {
@@ -228,14 +235,24 @@ impl<D: Disk> Store<D> {
                         continue;
                     }
                     let shard = self.shard(*shard);
+                    is_first_of_shard |= !shard.needs_snapshot();
                     shard.note_through(wal_id, sequence);
                     self.delete_from_cache(&shard, tombstone).await;
                 }
             }
         }
+        if is_last {
+            inner.applying.set(None);
+        }
         drop(pending.room);
-        pending.answer.give(Ok(()));
-        if self.is_snapshot_due() {
+        // Rows that no cache took must not be acknowledged, though the WAL has them: a replay may bring them back, as it
+        // may with any write that failed.
+        pending.answer.give(match full {
+            0 => Ok(()),
+            _ => Err(Error::Full { what: "the cache of a shard" }),
+        });
+        // The background sleeps for a long time when it has nothing to wait for: now it has.
+        if is_first_of_shard || full > 0 || self.is_snapshot_due() {
             inner.background.raise();
         }
         // A batch may have taken a millisecond: others first.

@@ -4,11 +4,13 @@
 //! and its manifest says so. Entries of shards that other cores own now are handed out; they stay in this core's WALs until
 //! [`Store::release_foreign`].
 
-use super::{EntryKind, ForeignEntry, Placement, Store};
+use super::{EntryKind, ForeignEntry, Placement, ReplayedWal, Store};
 use crate::compact::tombstone::{Tombstone, predicate_from_bytes};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::registrar::read_types;
+use crate::journal::ReplayReport;
+use crate::limits::CACHE_GENERATION_BYTES_MAX;
 use crate::model::{Batch, ShardId};
 use crate::scan::request::ShardRef;
 use crate::wal::{Entry, WalOptions, WalReplay};
@@ -26,7 +28,8 @@ impl<D: Disk> Store<D> {
         let own = inner.options.wal_id;
         let replay = self.read_wal(own, &mut foreign).await?;
         let known = self.highest_known(own).await?;
-        let (wal, _report) = replay.finish(known).await?;
+        let (wal, report) = replay.finish(known).await?;
+        self.note_replay(own, &report);
         for shard in inner.shards.borrow().values() {
             if let Some(set) = shard.known_files() {
                 wal.snapshotted(shard.id, set.manifest.replayed_up_to(own));
@@ -41,6 +44,7 @@ impl<D: Disk> Store<D> {
             inner.options.wal_ids_replayed.iter().copied().filter(|wal_id| *wal_id != own).collect();
         for wal_id in orphan_ids {
             let replay = self.read_wal(wal_id, &mut foreign).await?;
+            self.note_replay(wal_id, replay.report());
             inner.orphans.borrow_mut().push(Orphan { wal_id, replay });
         }
         // Entries of a former core's WAL get durable in files: this core's WAL does not have them.
@@ -49,6 +53,14 @@ impl<D: Disk> Store<D> {
             self.release_foreign().await?;
         }
         Ok(foreign)
+    }
+
+    fn note_replay(&self, wal_id: u64, report: &ReplayReport) {
+        let inner = &*self.0;
+        let mut stats = inner.stats.borrow_mut();
+        stats.wal_records_replayed += report.records;
+        stats.wal_damages += report.damages.len() as u64 + report.damages_unlisted;
+        inner.replays.borrow_mut().push(ReplayedWal { wal_id, report: report.clone() });
     }
 
     /// Reads one WAL to its end.
@@ -109,6 +121,8 @@ impl<D: Disk> Store<D> {
                     read_types(&inner.disk, &inner.fields, shard.group).await?;
                 }
                 let verdict = inner.fields.borrow().check(shard.group, &batch);
+                // `make_room` keeps the caches far below what a generation takes: rows it does not take now, it never
+                // took, and they were not acknowledged.
                 shard.insert(&batch, &verdict.refused, wal_id, sequence);
                 self.charge(&shard);
             }
@@ -127,10 +141,11 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// A WAL need not fit into the cache: snapshots the largest shard when it does not.
+    /// A WAL need not fit into the cache: snapshots the largest shard when it does not. Only when all entries of a
+    /// sequence are applied: a manifest says of whole sequences that they are in files.
     async fn make_room(&self) -> Result<()> {
         let inner = &*self.0;
-        while inner.cache_bytes.get() > inner.pools.write.max() / 2 {
+        while inner.cache_bytes.get() > inner.pools.write.max().min(CACHE_GENERATION_BYTES_MAX) / 2 {
             let largest = inner.shards.borrow().values().max_by_key(|shard| shard.charged.get()).cloned();
             let Some(largest) = largest.filter(|shard| shard.needs_snapshot()) else { return Ok(()) };
             self.snapshot(&largest).await?;
@@ -163,8 +178,10 @@ impl<D: Disk> Store<D> {
     /// Takes over entries another core found for shards of this one. Durable when it answers.
     pub async fn adopt(&self, entries: Vec<ForeignEntry>) -> Result<()> {
         let _inside = self.0.structure.enter().await;
-        for entry in entries {
-            self.replay_entry(entry.shard, entry.kind, &entry.body, entry.wal_id, entry.sequence).await?;
+        for record in entries.chunk_by(|a, b| (a.wal_id, a.sequence) == (b.wal_id, b.sequence)) {
+            for entry in record {
+                self.replay_entry(entry.shard, entry.kind, &entry.body, entry.wal_id, entry.sequence).await?;
+            }
             self.make_room().await?;
         }
         self.snapshot_adopted().await

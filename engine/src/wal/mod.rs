@@ -200,8 +200,16 @@ impl<D: Disk> Wal<D> {
         }
     }
 
-    /// Gives the room of spare segments back: what an idle core does.
-    pub async fn drop_spares(&self) -> Result<()> {
+    /// Whether [`Wal::rest`] would give room back: nothing in it needs replay, and its files take room.
+    pub fn can_rest(&self) -> bool {
+        self.laggard().is_none() && self.journal.refusal().is_none() && !self.journal.is_resting()
+    }
+
+    /// Gives all room back: what an idle core does. What is left is one empty file, whose name carries the sequence on;
+    /// the next append makes a segment again. Appends meanwhile are safe: what they write is kept.
+    pub async fn rest(&self) -> Result<()> {
+        self.journal.rest().await?;
+        self.journal.release(self.needed_from()).await?;
         self.journal.drop_spares().await
     }
 
@@ -209,11 +217,10 @@ impl<D: Disk> Wal<D> {
     pub async fn close(&self) -> Result<()> {
         self.is_closed.set(true);
         self.upkeep_wanted.raise();
-        if self.laggard().is_none() && self.journal.refusal().is_none() && self.journal.live_bytes() > 0 {
-            match self.journal.roll().await {
-                Ok(()) => self.journal.release(self.needed_from()).await?,
+        if self.can_rest() {
+            match self.rest().await {
                 // Then the next start replays what it would not have to.
-                Err(Error::DiskFull { .. }) => {}
+                Ok(()) | Err(Error::DiskFull { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

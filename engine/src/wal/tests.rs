@@ -164,6 +164,48 @@ fn a_sequence_that_a_manifest_knows_is_never_given_again() {
     });
 }
 
+#[test]
+fn a_wal_at_rest_takes_no_room_and_the_next_append_makes_a_segment_again() {
+    let mut disk = SimDisk::new(11);
+    block_on(async {
+        let mut last = 0;
+        for life in 0..3 {
+            let (wal, found) = open(&disk).await.unwrap();
+            assert!(found.is_empty() && !wal.can_rest(), "nothing is there to give back");
+            for round in 0..2 {
+                for _ in 0..30 {
+                    last = wal.append(&[write(1, b"x")]).await.unwrap();
+                    wal.snapshotted(ShardId(1), last - 1);
+                    wal.upkeep().await.unwrap();
+                    assert!(!wal.can_rest(), "an entry is needed");
+                }
+                assert!(wal.stats().spares_now > 0);
+                wal.snapshotted(ShardId(1), last);
+                assert!(wal.can_rest());
+                wal.rest().await.unwrap();
+                assert!(!wal.can_rest());
+                assert_eq!((disk.used_bytes(), disk.files().len()), (0, 1), "life {life}, round {round}");
+                let stats = wal.stats();
+                assert_eq!((stats.live_bytes_now, stats.segments_now, stats.spares_now), (0, 1, 0));
+                assert_eq!(wal.last_sequence(), last);
+            }
+            disk = disk.crash();
+        }
+        let (wal, _) = open(&disk).await.unwrap();
+        assert_eq!(wal.append(&[write(1, b"x")]).await.unwrap(), last + 1);
+        wal.upkeep().await.unwrap();
+        assert_eq!(disk.files().len(), 1, "the empty file went");
+        let disk = disk.crash();
+        let (wal, found) = open(&disk).await.unwrap();
+        assert_eq!(found, [(last + 1, ShardId(1), b"x".to_vec())]);
+        // A former life's segments go as well.
+        wal.snapshotted(ShardId(1), last + 1);
+        assert!(wal.can_rest());
+        wal.rest().await.unwrap();
+        assert_eq!((disk.used_bytes(), wal.can_rest()), (0, false));
+    });
+}
+
 /// What two lives of a store over the WAL know.
 #[derive(Default)]
 struct Known {
@@ -189,6 +231,16 @@ async fn life(disk: &SimDisk, known: &RefCell<Known>) -> Result<()> {
                 let shard = step % 3;
                 known.borrow_mut().snapshotted[shard as usize] = sequence;
                 wal.snapshotted(ShardId(shard), sequence);
+            }
+            if step == 8 {
+                // Quiet: everything is in files, and the WAL gives its room back.
+                known.borrow_mut().snapshotted = [sequence; 3];
+                (0..3).for_each(|shard| wal.snapshotted(ShardId(shard), sequence));
+                wal.rest().await?;
+            }
+            if step == 13 {
+                // Something is needed still: it is kept.
+                wal.rest().await?;
             }
         }
         wal.close().await
