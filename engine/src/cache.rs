@@ -40,6 +40,8 @@ pub struct Cache {
     base_time: i64,
     rows: u64,
     series: u64,
+    /// Rows by shape position; shorter than the index when the newest shapes have no rows here.
+    shape_rows: Vec<u64>,
     time_min: i64,
     time_max: i64,
     /// Least and greatest version of the batches in it.
@@ -91,6 +93,7 @@ impl Cache {
             base_time: 0,
             rows: 0,
             series: 0,
+            shape_rows: Vec::new(),
             time_min: i64::MAX,
             time_max: i64::MIN,
             versions: None,
@@ -224,6 +227,10 @@ impl Cache {
         list.rows += 1;
         self.lists[position as usize] = list;
         self.rows += 1;
+        if self.shape_rows.len() <= shape as usize {
+            self.shape_rows.resize(shape as usize + 1, 0);
+        }
+        self.shape_rows[shape as usize] += 1;
         self.time_min = self.time_min.min(timestamp);
         self.time_max = self.time_max.max(timestamp);
         true
@@ -282,6 +289,11 @@ impl Cache {
         &self.pages[(address >> PAGE_BITS) as usize][address as usize & (PAGE_BYTES - 1)..]
     }
 
+    /// Rows of a shape here, duplicates counted.
+    pub fn rows_of_shape(&self, shape: ShapePosition) -> u64 {
+        self.shape_rows.get(shape as usize).copied().unwrap_or(0)
+    }
+
     /// Rows of a series here, duplicates counted.
     #[inline]
     pub fn row_count(&self, position: SeriesPosition) -> usize {
@@ -320,7 +332,9 @@ impl Cache {
         }
         let list = self.lists[position as usize];
         let mut kept: Vec<(ShapePosition, i64, Vec<u8>)> = Vec::new();
+        let mut shapes: Vec<ShapePosition> = Vec::with_capacity(count);
         self.each_row(list, |shape, timestamp, values| {
+            shapes.push(shape);
             if !time.contains(timestamp) {
                 kept.push((shape, timestamp, values.to_vec()));
             }
@@ -332,6 +346,9 @@ impl Cache {
         self.lists[position as usize] = RowList::default();
         self.rows -= count as u64;
         self.series -= 1;
+        for shape in shapes {
+            self.shape_rows[shape as usize] -= 1;
+        }
         let removed = count - kept.len();
         for (shape, timestamp, values) in kept {
             self.append(position, shape, timestamp, &values);

@@ -183,9 +183,12 @@ impl CacheView {
         }
     }
 
-    /// Fields of a measurement in the cache with their types, sorted. Fields whose rows were deleted may still stand.
+    /// Fields of a measurement that rows in the cache were written with, with their types, sorted.
     pub fn fields_of(&self, measurement: &[u8]) -> Vec<(Vec<u8>, FieldType)> {
-        self.index.borrow().fields_of(measurement)
+        let (hot, sealed) = (self.hot.borrow(), self.sealed.as_ref().map(|cache| cache.borrow()));
+        self.index.borrow().fields_of(measurement, |shape| {
+            hot.rows_of_shape(shape) + sealed.as_ref().map_or(0, |cache| cache.rows_of_shape(shape)) > 0
+        })
     }
 
     /// Names of the measurements in the cache, each once. Some may have no rows (any more).

@@ -37,7 +37,7 @@ pub enum Merged {
 }
 
 impl<S: ChunkStream> Head<S> {
-    async fn fill(&mut self) -> Result<()> {
+    async fn fill(&mut self, descending: bool) -> Result<()> {
         while self.chunk.is_none() && !self.ended {
             match self.stream.next().await? {
                 None => self.ended = true,
@@ -47,7 +47,7 @@ impl<S: ChunkStream> Head<S> {
                         ScanChunk::Partials { windows, .. } => windows.is_empty(),
                     };
                     if !empty {
-                        self.chunk = Some(chunk);
+                        self.chunk = Some(if descending { ties_reversed(chunk) } else { chunk });
                         self.at = 0;
                     }
                 }
@@ -74,7 +74,7 @@ impl<S: ChunkStream> MergedScan<S> {
     /// The next piece; groups in order, each group's rows in order.
     pub async fn next(&mut self) -> Result<Option<Merged>> {
         for head in &mut self.heads {
-            head.fill().await?;
+            head.fill(self.descending).await?;
         }
         let mut least: Option<&ScanGroup> = None;
         for head in &self.heads {
@@ -108,7 +108,7 @@ impl<S: ChunkStream> MergedScan<S> {
                 if let Some(ScanChunk::Partials { windows, partials, .. }) = head.chunk.take() {
                     parts.push((windows, partials));
                 }
-                head.fill().await?;
+                head.fill(self.descending).await?;
             }
         }
         if parts.len() == 1
@@ -132,7 +132,6 @@ impl<S: ChunkStream> MergedScan<S> {
                     columns = columns.iter().map(|column| rows::slice(column, at..times.len())).collect();
                     times.drain(..at);
                 }
-                let (times, columns) = self.in_order(times, columns);
                 return Merged::Rows { group, times, columns };
             }
             return Merged::Rows { group, times: Vec::new(), columns: Vec::new() };
@@ -182,25 +181,26 @@ impl<S: ChunkStream> MergedScan<S> {
                 break;
             }
         }
-        let (times, columns) = self.in_order(out_times, out_columns);
-        Merged::Rows { group, times, columns }
+        Merged::Rows { group, times: out_times, columns: out_columns }
     }
+}
 
-    /// Rows of one time come in order of their series; walking backwards, in reverse order of it.
-    fn in_order(&self, times: Vec<i64>, columns: Vec<Column>) -> (Vec<i64>, Vec<Column>) {
-        if !self.descending || !times.windows(2).any(|pair| pair[0] == pair[1]) {
-            return (times, columns);
-        }
-        let mut order: Vec<usize> = (0..times.len()).collect();
-        let mut at = 0;
-        while at < times.len() {
-            let end = at + times[at..].iter().take_while(|time| **time == times[at]).count();
-            order[at..end].reverse();
-            at = end;
-        }
-        let columns = columns.iter().map(|column| rows::take(column, &order)).collect();
-        (times, columns)
+/// Cores send rows of one time in order of their series; walking backwards they are to come in reverse order of it.
+fn ties_reversed(chunk: ScanChunk) -> ScanChunk {
+    let ScanChunk::Rows { group, times, columns, series, series_keys } = chunk else { return chunk };
+    if !times.windows(2).any(|pair| pair[0] == pair[1]) {
+        return ScanChunk::Rows { group, times, columns, series, series_keys };
     }
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    let mut at = 0;
+    while at < times.len() {
+        let end = at + times[at..].iter().take_while(|time| **time == times[at]).count();
+        order[at..end].reverse();
+        at = end;
+    }
+    let columns = columns.iter().map(|column| rows::take(column, &order)).collect();
+    let series = order.iter().filter_map(|row| series.get(*row).copied()).collect();
+    ScanChunk::Rows { group, times, columns, series, series_keys }
 }
 
 fn current_time<S>(head: &Head<S>) -> i64 {
@@ -210,7 +210,7 @@ fn current_time<S>(head: &Head<S>) -> i64 {
     }
 }
 
-/// Whether `a`'s current row comes before `b`'s: by time, then by series key.
+/// Whether `a`'s current row comes before `b`'s: by time, then by series key; both backwards when descending.
 fn precedes<S>(a: &Head<S>, b: &Head<S>, descending: bool) -> bool {
     let (
         Some(ScanChunk::Rows { times, series, series_keys, .. }),
@@ -220,10 +220,9 @@ fn precedes<S>(a: &Head<S>, b: &Head<S>, descending: bool) -> bool {
         return false;
     };
     let by_time = times[a.at].cmp(&b_times[b.at]);
-    let by_time = if descending { by_time.reverse() } else { by_time };
-    by_time
-        .then_with(|| series_keys.get(series[a.at] as usize).cmp(&b_keys.get(b_series[b.at] as usize)))
-        .is_lt()
+    let order = by_time
+        .then_with(|| series_keys.get(series[a.at] as usize).cmp(&b_keys.get(b_series[b.at] as usize)));
+    if descending { order.is_gt() } else { order.is_lt() }
 }
 
 /// One catalogue from those of all cores (of one place). Series are merged without duplicates.

@@ -169,13 +169,18 @@ impl ActiveIndex {
         position
     }
 
-    /// The fields of a measurement's active shapes with their types, sorted, each once.
-    pub fn fields_of(&self, measurement: &[u8]) -> Vec<(Vec<u8>, FieldType)> {
+    /// The fields of a measurement's shapes that pass, with their types, sorted, each once.
+    pub fn fields_of(
+        &self,
+        measurement: &[u8],
+        passes: impl Fn(ShapePosition) -> bool,
+    ) -> Vec<(Vec<u8>, FieldType)> {
         let mut fields: Vec<_> = self
             .shapes
             .iter()
-            .filter(|shape| shape.measurement == measurement)
-            .flat_map(|shape| shape.fields.iter().map(|field| (field.name.clone(), field.field_type)))
+            .enumerate()
+            .filter(|(at, shape)| shape.measurement == measurement && passes(*at as ShapePosition))
+            .flat_map(|(_, shape)| shape.fields.iter().map(|field| (field.name.clone(), field.field_type)))
             .collect();
         fields.sort();
         fields.dedup();

@@ -136,13 +136,20 @@ impl<D: Disk> Asking<'_, D> {
                 continue;
             }
             let mut fields: BTreeSet<(Vec<u8>, FieldType)> = BTreeSet::new();
+            // Of files in which something is deleted: they may have no values left.
+            let mut masked: BTreeSet<(Vec<u8>, FieldType)> = BTreeSet::new();
             let mut tag_keys: BTreeSet<Vec<u8>> = BTreeSet::new();
             for shard in &self.shards {
                 for file in &shard.files {
                     if file.span().overlaps(&self.request.time) {
                         let schema = file.reader.schema().await?;
                         let known = schema.fields_of(name).into_iter();
-                        fields.extend(known.map(|(_, field, field_type)| (field.to_vec(), field_type)));
+                        let known = known.map(|(_, field, field_type)| (field.to_vec(), field_type));
+                        if file.masks.is_some() {
+                            masked.extend(known)
+                        } else {
+                            fields.extend(known)
+                        }
                         if !self.must_walk(&sources) {
                             tag_keys.extend(schema.tag_keys_of(name).into_iter().map(<[u8]>::to_vec));
                         }
@@ -150,6 +157,15 @@ impl<D: Disk> Asking<'_, D> {
                 }
                 if !shard.cache.is_empty() && shard.cache.time_range().overlaps(&self.request.time) {
                     fields.extend(shard.cache.fields_of(name));
+                }
+            }
+            if !masked.is_subset(&fields) {
+                let mut stream = sources.series(None).await?;
+                while let Some(found) = stream.next(&sources).await? {
+                    sources.fields_left(&found, &mut fields).await?;
+                    if masked.is_subset(&fields) {
+                        break;
+                    }
                 }
             }
             let add_keys = |key: &[u8], tag_keys: &mut BTreeSet<Vec<u8>>| {

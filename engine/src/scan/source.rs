@@ -6,7 +6,7 @@
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
@@ -373,15 +373,38 @@ impl<D: Disk> Sources<D> {
                 return Ok(true);
             }
             let listed = self.list(found, &series.key, &[], TimeRange::ALL).await?;
-            let is_left = |block: &Block| {
-                let end = block.time_max.saturating_add(1);
-                !listed.removed.iter().any(|removed| removed.start <= block.time_min && end <= removed.end)
-            };
-            if listed.blocks.iter().any(is_left) {
+            if listed.blocks.iter().any(|block| is_left(block, &listed.removed)) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Adds the fields a series has values of in files where something is deleted, as far as the bounds of its blocks
+    /// tell.
+    pub async fn fields_left(
+        &self,
+        series: &FoundSeries,
+        fields: &mut BTreeSet<(Vec<u8>, FieldType)>,
+    ) -> Result<()> {
+        for found in &series.occurrences {
+            let Source::File { file, names, .. } = &self.list[found.occurrence.source as usize] else {
+                continue;
+            };
+            if file.masks.is_none() {
+                continue;
+            }
+            let listed = self.list(found, &series.key, &[], TimeRange::ALL).await?;
+            for block in listed.blocks.iter().filter(|block| is_left(block, &listed.removed)) {
+                let Body::File { entry, .. } = &block.body else { continue };
+                for summary in file.reader.summaries(entry)? {
+                    if let Some(name) = names.get(&summary.field) {
+                        fields.insert((name.clone(), summary.field_type));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Rows of a series in caches.
@@ -446,6 +469,12 @@ impl Block {
             Body::File { entry, .. } => entry.data_length,
         }
     }
+}
+
+/// Whether no deleted span covers the block whole.
+fn is_left(block: &Block, removed: &[TimeRange]) -> bool {
+    let end = block.time_max.saturating_add(1);
+    !removed.iter().any(|removed| removed.start <= block.time_min && end <= removed.end)
 }
 
 fn file_span<D: Disk>(reader: &TsmReader<D>) -> TimeRange {
