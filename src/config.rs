@@ -317,8 +317,8 @@ impl Config {
         must(matches!(index, "inmem" | "tsi1"), &format!("unrecognized index {index}"))?;
         must(self.data.enabled || self.meta.enabled, "either Meta, Data, or both must be enabled")?;
         must(
-            matches!(self.engine.cold_codec.as_str(), "fast" | "small"),
-            "engine.cold-codec must be \"fast\" or \"small\"",
+            matches!(self.engine.cold_codec.as_str(), "none" | "pco"),
+            "engine.cold-codec must be \"none\" or \"pco\"",
         )?;
         must(
             matches!(self.logging.format.as_str(), "auto" | "logfmt" | "json"),

@@ -11,6 +11,7 @@ mod resources;
 mod tls;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,10 @@ use resources::{Folders, Resources};
 
 /// A stop that takes longer is not waited for.
 const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How long a start waits for an address that is still taken, and how often it looks.
+const TAKEN_ADDRESS_WAIT_MAX: Duration = Duration::from_secs(3);
+const TAKEN_ADDRESS_RETRY: Duration = Duration::from_millis(20);
 
 /// Of a core's memory, what request bodies may take.
 const BODY_SHARE: u64 = 4;
@@ -184,7 +189,21 @@ fn store_setup(config: &Config, resources: &Resources, core: usize, wals: &[u64]
         cache_snapshot_bytes: config.data.cache_snapshot_memory_size.0 / cores,
         cache_cold_ns: config.data.cache_snapshot_write_cold_duration.0,
         full_cold_ns: config.data.compact_full_write_cold_duration.0,
-        cold_codec: config.engine.cold_codec == "small",
+        cold_codec: config.engine.cold_codec == "pco",
+    }
+}
+
+/// Refuses an address that another process listens on. The kernel takes down the rings of a process that was killed a
+/// little after its end, and its sockets with them: a node that is started again at once has to wait for that.
+fn wait_until_free(address: SocketAddr) -> std::io::Result<()> {
+    let deadline = Instant::now() + TAKEN_ADDRESS_WAIT_MAX;
+    loop {
+        match uring::check_free(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(TAKEN_ADDRESS_RETRY);
+            }
+            result => return result,
+        }
     }
 }
 
@@ -195,7 +214,7 @@ fn bind(config: &Config, cores: usize) -> Result<(Vec<Sockets>, Option<SocketAdd
     if config.http.enabled {
         let asked = socket_address(&config.http.bind_address).map_err(|error| error.to_string())?;
         let told = |error| format!("cannot listen on {asked}: {error}");
-        uring::check_free(asked).map_err(told)?;
+        wait_until_free(asked).map_err(told)?;
         let mut address = asked;
         for core in &mut sockets {
             let socket = uring::bind_tcp(address).map_err(told)?;
@@ -216,7 +235,7 @@ fn bind(config: &Config, cores: usize) -> Result<(Vec<Sockets>, Option<SocketAdd
     for (position, section) in config.tcp.iter().enumerate().filter(|(_, section)| section.enabled) {
         let address = socket_address(&section.bind_address).map_err(|error| error.to_string())?;
         let told = |error| format!("cannot listen on {address}: {error}");
-        uring::check_free(address).map_err(told)?;
+        wait_until_free(address).map_err(told)?;
         for core in &mut sockets {
             core.tcp.push((position, uring::bind_tcp(address).map_err(told)?));
         }

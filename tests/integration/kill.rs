@@ -25,7 +25,7 @@ fn batch(writer: u64, number: u64) -> (String, Vec<(u64, u64)>) {
     for line in 0..LINES {
         let series = writer * SERIES + line % SERIES;
         let time = number * LINES + line;
-        text.push_str(&format!("m,series={series} v={}i {}\n", value(series, time), time * 1_000_000_000));
+        text.push_str(&format!("m,sid={series} v={}i {}\n", value(series, time), time * 1_000_000_000));
         points.push((series, time));
     }
     (text, points)
@@ -54,10 +54,10 @@ fn write_until_stopped(client: &Client, writer: u64, shared: &Shared) {
 /// All points as they can be read: (series, time) → value.
 fn read_all(client: &Client) -> BTreeMap<(u64, u64), i64> {
     let json: serde_json::Value =
-        serde_json::from_str(&client.query("db", "SELECT v FROM m GROUP BY series")).expect("JSON");
+        serde_json::from_str(&client.query("db", "SELECT v FROM m GROUP BY sid")).expect("JSON");
     let mut points = BTreeMap::new();
     for one in json["results"][0]["series"].as_array().unwrap_or(&Vec::new()) {
-        let series: u64 = one["tags"]["series"].as_str().expect("a tag").parse().expect("a number");
+        let series: u64 = one["tags"]["sid"].as_str().expect("a tag").parse().expect("a number");
         for row in one["values"].as_array().expect("rows") {
             let time = row[0].as_i64().expect("a time") as u64 / 1_000_000_000;
             points.insert((series, time), row[1].as_i64().expect("an integer"));

@@ -1,12 +1,13 @@
 //! Feeds made-up and mutated bytes to every parser: `tidemark-fuzz [--seconds N] [--seed N] [TARGET…]`.
 //!
-//! Each target is a plain function that must return for any bytes. A panic ends the process; the input that did it is
-//! written to a file first, and `--replay FILE TARGET` runs it again. The mutator is small on purpose: it needs no
+//! Each target is a plain function that must return for any bytes. A panic ends the process; its hook writes the input
+//! that did it to a file, and `--replay FILE TARGET` runs it again. The mutator is small on purpose: it needs no
 //! other toolchain than the project does. Longer runs with coverage use the same functions through cargo-fuzz.
 
 mod mutate;
 mod targets;
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use mutate::Mutator;
@@ -42,23 +43,41 @@ fn main() {
         .filter(|target| names.is_empty() || names.iter().any(|name| name == target.name))
         .collect();
     assert!(!chosen.is_empty(), "no such target; there are: {:?}", TARGETS.map(|target| target.name));
+    std::panic::set_hook(Box::new(|panic| {
+        println!("{panic}");
+        report();
+    }));
     for target in chosen {
         let started = Instant::now();
         let mut mutator = Mutator::new(seed, (target.seeds)());
         let mut inputs = 0u64;
         while started.elapsed() < Duration::from_secs(seconds) {
-            let input = mutator.next();
+            CURRENT.replace((target.name, mutator.next()));
             let begun = Instant::now();
-            let outcome = std::panic::catch_unwind(|| (target.run)(&input));
-            if outcome.is_err() || begun.elapsed() > INPUT_TIME_MAX {
-                let file = std::env::temp_dir().join(format!("tidemark-fuzz-{}-{inputs}", target.name));
-                std::fs::write(&file, &input).expect("the finding can be written");
-                println!("{}: input {inputs} of seed {seed} fails; replay with", target.name);
-                println!("  --replay {} {}", file.display(), target.name);
+            CURRENT.with_borrow(|(_, input)| (target.run)(input));
+            if begun.elapsed() > INPUT_TIME_MAX {
+                println!("{}: input {inputs} of seed {seed} takes {:?}", target.name, begun.elapsed());
+                report();
                 std::process::exit(1);
             }
             inputs += 1;
         }
         println!("{}: {inputs} inputs in {seconds} s, clean", target.name);
     }
+}
+
+thread_local! {
+    /// The target that runs, and its input.
+    static CURRENT: RefCell<(&'static str, Vec<u8>)> = const { RefCell::new(("", Vec::new())) };
+}
+
+/// Keeps the input that is a finding.
+fn report() {
+    CURRENT.with_borrow(|(name, input)| {
+        let file = std::env::temp_dir().join(format!("tidemark-fuzz-{name}-{}", std::process::id()));
+        match std::fs::write(&file, input) {
+            Ok(()) => println!("replay with --replay {} {name}", file.display()),
+            Err(error) => println!("the finding of {name} cannot be written: {error}"),
+        }
+    });
 }
