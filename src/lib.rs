@@ -2,6 +2,9 @@
 //!
 //! Modules in floor order, lowest first: a module imports lower floors only.
 
+/// The version of InfluxDB whose interface is spoken; clients decide by it what they may use.
+pub const INFLUXDB_VERSION: &str = "1.8.10";
+
 pub mod config;
 pub mod error;
 pub mod influxql;

@@ -7,8 +7,7 @@ use tidemark_net::http1::Answer;
 use crate::error::ApiError;
 use crate::runtime::Runtime;
 
-/// The version of InfluxDB whose interface is spoken; clients decide by it what they may use.
-pub const INFLUXDB_VERSION: &str = "1.8.10";
+pub use crate::INFLUXDB_VERSION;
 
 /// Bytes of an error's text in its header.
 const ERROR_HEADER_BYTES_MAX: usize = 1024;

@@ -1,7 +1,8 @@
 //! The language alone: tokens, syntax tree, parser, display. No engine or meta types.
 //!
 //! Text goes through [`scanner`] (characters to tokens) and [`parser`] (tokens to the tree of [`ast`]); [`display`]
-//! writes the tree as text again. [`regex`] is what regular expressions mean, [`redact`] keeps passwords out of logs.
+//! writes the tree as text again. [`regex`] is what regular expressions mean, [`redact`] keeps passwords out of logs,
+//! [`spans`] tells an editor what each piece of a text is.
 
 pub mod ast;
 pub mod display;
@@ -12,6 +13,7 @@ mod parser;
 mod redact;
 pub mod regex;
 mod scanner;
+pub mod spans;
 mod token;
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ macro_rules! tokens {
             }
         }
 
-        const KEYWORDS: &[(&str, Token)] = &[$(($keyword_name, Token::$keyword),)*];
+        pub(super) const KEYWORDS: &[(&str, Token)] = &[$(($keyword_name, Token::$keyword),)*];
     };
 }
 

@@ -2,5 +2,6 @@
 
 mod kill;
 mod restart;
+mod shell;
 mod support;
 mod write_and_query;
