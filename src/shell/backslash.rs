@@ -69,7 +69,7 @@ pub fn run(session: &mut Session, line: &str) -> Result {
             session.say(&format!("Charts are {}.", on_or_off(session.settings.chart)))
         }
         "\\chart" => {
-            session.last_query = argument.to_owned();
+            session.last_query = line.to_owned();
             query::run(session, argument, View::Chart)
         }
         "\\watch" => watch::run(session, argument),
@@ -80,7 +80,7 @@ pub fn run(session: &mut Session, line: &str) -> Result {
         "\\i" => run_file(session, argument),
         "\\o" => {
             let file = (!argument.is_empty()).then_some(argument);
-            match session.output.to_file(file) {
+            match session.output.redirect(file) {
                 Ok(()) => Ok(()),
                 Err(error) => session.refuse(&format!("{argument}: {error}")),
             }

@@ -15,7 +15,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 
 use super::answer::Answer;
-use super::socket::{SocketConnector, Waiting};
+use super::socket::{INTERRUPTED, SocketConnector, Waiting};
 
 /// Of an error body that is no JSON, what is shown.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
@@ -333,7 +333,7 @@ impl Iterator for Answers {
             Some(Err(error)) => {
                 self.is_over = true;
                 Some(Err(match error.io_error_kind() {
-                    Some(std::io::ErrorKind::Interrupted) => Failure::Interrupted,
+                    Some(INTERRUPTED) => Failure::Interrupted,
                     Some(_) => Failure::Unreachable(format!("the connection broke: {error}")),
                     None => Failure::Unreachable(format!("unreadable answer: {error}")),
                 }))
@@ -417,5 +417,81 @@ mod tests {
         }
         assert_eq!(Address::parse("h", true).unwrap().url(), "https://h:8086");
         assert!(Address::parse("h:x", false).is_err());
+    }
+
+    /// A server that answers one request with this text and then waits for the client to close.
+    fn server(answer: &'static str) -> (Connection, std::thread::JoinHandle<String>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::parse(&listener.local_addr().unwrap().to_string(), false).unwrap();
+        let serving = std::thread::spawn(move || {
+            use std::io::Write;
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 4096];
+            let count = stream.read(&mut asked).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            // The end comes when the client closes; it may have sent a body before.
+            while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
+            String::from_utf8_lossy(&asked[..count]).into_owned()
+        });
+        let target = Target {
+            address,
+            unix: None,
+            unsafe_ssl: false,
+            username: "u".into(),
+            password: "p:ä".into(),
+        };
+        (Connection::new(target, Waiting::default()), serving)
+    }
+
+    #[test]
+    fn chunks_are_read_one_by_one() {
+        let (connection, serving) = server(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+             30\r\n{\"results\":[{\"statement_id\":0,\"partial\":true}]}\n\r\n\
+             2d\r\n{\"results\":[{\"statement_id\":0,\"error\":\"e\"}]}\n\r\n0\r\n\r\n",
+        );
+        let ask = Ask { text: "SELECT 'é'".into(), chunked: true, ..Ask::default() };
+        let answers: Vec<Answer> = connection.query(&ask).unwrap().map(Result::unwrap).collect();
+        assert_eq!(answers.len(), 2);
+        assert_eq!(answers[1].first_error(), Some("e"));
+        drop(connection);
+        let asked = serving.join().unwrap();
+        assert!(asked.starts_with("POST /query?db=&chunked=true HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.to_lowercase().contains("authorization: basic dtpwosok\r\n"), "{asked}");
+    }
+
+    #[test]
+    fn a_refusal_that_is_no_json_is_told() {
+        let (connection, _serving) =
+            server("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nnot here\n");
+        let answer = connection.query_whole(&Ask::default()).unwrap();
+        assert_eq!(answer.first_error(), Some("not here"));
+    }
+
+    #[test]
+    fn ctrl_c_ends_a_wait_and_closes_the_connection() {
+        let (connection, serving) = server("");
+        let interrupt = connection.waiting.interrupt.clone();
+        let pressed = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            interrupt.set();
+        });
+        assert!(matches!(connection.query(&Ask::default()), Err(Failure::Interrupted)));
+        pressed.join().unwrap();
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn ctrl_c_in_the_middle_of_an_answer_ends_it() {
+        let (connection, serving) = server(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+             30\r\n{\"results\":[{\"statement_id\":0,\"partial\":true}]}\n\r\n",
+        );
+        let mut answers = connection.query(&Ask { chunked: true, ..Ask::default() }).unwrap();
+        assert!(answers.next().unwrap().is_ok());
+        connection.waiting.interrupt.set();
+        assert!(matches!(answers.next(), Some(Err(Failure::Interrupted))));
+        drop(answers);
+        serving.join().unwrap();
     }
 }

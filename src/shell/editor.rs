@@ -59,6 +59,7 @@ impl Editor {
             .with_hinter(Box::new(DefaultHinter::default().with_style(Style::new().fg(Color::DarkGray))))
             .with_validator(Box::new(Wholeness))
             .with_edit_mode(Box::new(Emacs::new(keys)))
+            .with_ansi_colors(std::env::var_os("NO_COLOR").is_none())
             .use_bracketed_paste(true);
         Self { line }
     }
@@ -178,8 +179,8 @@ impl Completer for Names {
             .candidates
             .into_iter()
             .map(|candidate| Suggestion {
-                // An open bracket or a dot goes on at once.
-                append_whitespace: !candidate.text.ends_with(['(', '.', '\'']),
+                // After a name a bracket, a comma or a dot may follow as well as a blank.
+                append_whitespace: candidate.kind == "keyword",
                 value: candidate.text,
                 description: (!candidate.kind.is_empty()).then_some(candidate.kind),
                 span,

@@ -19,7 +19,7 @@ impl Output {
     }
 
     /// Answers go to this file from here on; `None`: to standard output again.
-    pub fn to_file(&mut self, path: Option<&str>) -> io::Result<()> {
+    pub fn redirect(&mut self, path: Option<&str>) -> io::Result<()> {
         if let Some(mut file) = self.file.take() {
             file.flush()?;
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::answer::plain;
 use super::chart::Chart;
 use super::connection::{Answers, Ask, Connection, Failure};
-use super::format::{Format, Formatter, Schema, SchemaSource, Surroundings, formatter};
+use super::format::{Format, Formatter, Schema, SchemaSource, Surroundings, formatter, visible};
 use super::output::is_closed_pipe;
 use super::progress::QueryProgress;
 use super::session::{Result, Session, Stop};
@@ -202,7 +202,10 @@ fn named_database(text: &str) -> Option<String> {
 
 fn tell(session: &Session, text: &str, outcome: Outcome) -> Result {
     let Outcome::Error(error) = outcome else { return Ok(()) };
-    session.say(&format!("ERR: {error}"))?;
+    match session.output.is_terminal {
+        true => session.say(&format!("ERR: {}", error.lines().map(visible).collect::<Vec<_>>().join("\n")))?,
+        false => session.say(&format!("ERR: {error}"))?,
+    }
     if session.is_interactive
         && session.output.is_terminal
         && let Some(caret) = caret(text, &error)

@@ -22,6 +22,9 @@ const TURN: Duration = Duration::from_millis(50);
 /// Longest time a server may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
+/// What a read ends with after Ctrl-C. Not `Interrupted`: readers try again after that.
+pub const INTERRUPTED: ErrorKind = ErrorKind::ConnectionAborted;
+
 /// What happens while a request waits. One per connection settings; shared with its sockets.
 #[derive(Clone, Default)]
 pub struct Waiting {
@@ -43,7 +46,7 @@ impl Waiting {
 
     fn turn(&self) -> io::Result<()> {
         if self.interrupt.is_set() {
-            return Err(io::Error::new(ErrorKind::Interrupted, "interrupted"));
+            return Err(io::Error::new(INTERRUPTED, "interrupted"));
         }
         if let Ok(mut on_turn) = self.on_turn.lock()
             && let Some(call) = on_turn.as_mut()

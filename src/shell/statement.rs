@@ -35,15 +35,30 @@ pub fn completeness(text: &str) -> Completeness {
 }
 
 /// The text with the database and retention policy of the session in every source that names none, as `influx` does it
-/// once a retention policy is in use. The error is InfluxQL's.
+/// once a retention policy is in use. The error is InfluxQL's. Statements without sources keep their text: the
+/// language's own display hides passwords.
 pub fn qualified(text: &str, database: &str, retention_policy: &str) -> Result<String, String> {
-    let mut query = parse_query(text, &Parameters::new()).map_err(|error| error.to_string())?;
-    for statement in &mut query.statements {
-        if let Statement::Select(select) = statement {
-            qualify(select, database, retention_policy);
+    parse_query(text, &Parameters::new()).map_err(|error| error.to_string())?;
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let semicolons = spans(text).into_iter().filter(|span| span.kind == SpanKind::Semicolon);
+    let ends = semicolons.map(|span| (span.range.start, span.range.end)).chain([(text.len(), text.len())]);
+    for (end, next) in ends {
+        let part = &text[start..end];
+        start = next;
+        match parse_query(part, &Parameters::new()).map(|query| query.statements) {
+            Ok(mut statements) => match statements.as_mut_slice() {
+                [] => {}
+                [Statement::Select(select)] => {
+                    qualify(select, database, retention_policy);
+                    parts.push(select.to_string());
+                }
+                _ => parts.push(part.trim().to_owned()),
+            },
+            Err(_) => parts.push(part.trim().to_owned()),
         }
     }
-    Ok(query.statements.iter().map(Statement::to_string).collect::<Vec<_>>().join(";\n"))
+    Ok(parts.join(";\n"))
 }
 
 fn qualify(select: &mut SelectStatement, database: &str, retention_policy: &str) {
@@ -122,10 +137,10 @@ mod tests {
     #[test]
     fn sources_get_the_retention_policy_in_use() {
         assert_eq!(
-            qualified("select v from m, (select x from y) ; show databases", "d", "rp").unwrap(),
-            "SELECT v FROM d.rp.m, (SELECT x FROM d.rp.y);\nSHOW DATABASES"
+            qualified("select v from m, (select x from y) ; create user u with password 'p';", "d", "rp").unwrap(),
+            "SELECT v FROM \"d\".\"rp\".m, (SELECT x FROM \"d\".\"rp\".y);\ncreate user u with password 'p'"
         );
-        assert_eq!(qualified("select v from other..m", "d", "rp").unwrap(), "SELECT v FROM other.rp.m");
+        assert_eq!(qualified("select v from other..m", "d", "rp").unwrap(), "SELECT v FROM \"other\".\"rp\".m");
         assert!(qualified("select", "d", "rp").is_err());
     }
 

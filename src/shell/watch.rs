@@ -18,7 +18,7 @@ pub fn run(session: &mut Session, argument: &str) -> Result {
     if session.last_query.is_empty() {
         return session.refuse("\\watch repeats the last query, and there was none");
     }
-    let (text, view) = match session.last_query.strip_prefix("\\chart ") {
+    let (text, view) = match session.last_query.strip_prefix("\\chart ").map(str::trim) {
         Some(query) => (query.to_owned(), View::Chart),
         None => (session.last_query.clone(), View::Settings),
     };

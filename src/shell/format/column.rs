@@ -1,12 +1,13 @@
-//! `influx`'s `column`: per series its name, its tags, a header, and rows aligned by tabs.
+//! `influx`'s `column`: per series its name, its tags, a header, and rows aligned by tabs. Values that reach a terminal
+//! may not steer it; everywhere else they are what they are.
 
 use std::io::{self, Write};
 
-use super::{Formatter, Tabwriter};
+use super::{Formatter, Tabwriter, visible};
 use crate::shell::answer::{Answer, Series, StatementResult, plain};
 
-#[derive(Default)]
 pub struct Column {
+    is_terminal: bool,
     writer: Tabwriter,
     /// The head of the last series that had its head shown: a chunk that goes on with it shows none.
     previous: Series,
@@ -24,6 +25,10 @@ impl Formatter for Column {
 }
 
 impl Column {
+    pub fn new(is_terminal: bool) -> Self {
+        Self { is_terminal, writer: Tabwriter::default(), previous: Series::default(), results: 0 }
+    }
+
     fn result(&mut self, result: &StatementResult, out: &mut dyn Write) -> io::Result<()> {
         for message in &result.messages {
             writeln!(out, "{}: {}.", message.level, message.text)?;
@@ -42,7 +47,15 @@ impl Column {
                 head(series, at > 0, &mut text);
             }
             for row in &series.values {
-                text.push_str(&row.iter().map(plain).collect::<Vec<_>>().join("\t"));
+                for (at, value) in row.iter().enumerate() {
+                    if at > 0 {
+                        text.push('\t');
+                    }
+                    match self.is_terminal {
+                        true => text.push_str(&visible(&plain(value))),
+                        false => text.push_str(&plain(value)),
+                    }
+                }
                 text.push('\n');
             }
         }

@@ -85,7 +85,7 @@ pub struct Surroundings {
 
 pub fn formatter(format: Format, surroundings: Surroundings) -> Box<dyn Formatter> {
     match format {
-        Format::Column => Box::new(column::Column::default()),
+        Format::Column => Box::new(column::Column::new(surroundings.is_terminal)),
         Format::Csv => Box::new(csv::Csv::default()),
         Format::Json => Box::new(json::Json::new(surroundings.pretty)),
         Format::Ndjson => Box::new(ndjson::Ndjson),

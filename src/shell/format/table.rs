@@ -1,5 +1,6 @@
 //! A table per measurement, tags as columns, numbers to the right; rows that are wider than the terminal are shown
-//! vertically. A table is laid out chunk by chunk: columns may grow from one chunk to the next, never shrink.
+//! vertically. A table is laid out in blocks of rows, so that a long one needs no memory for all of it: columns may grow
+//! from one block to the next, never shrink.
 
 use std::io::{self, Write};
 
@@ -13,6 +14,9 @@ use crate::shell::answer::{Answer, Series};
 /// Narrower than this, a column of a table that is too wide for its terminal is not worth reading.
 const WIDTH_MIN: usize = 20;
 
+/// Rows that are laid out together.
+const BLOCK_ROWS: usize = 1_000;
+
 pub struct Table {
     /// Of the terminal.
     width: Option<usize>,
@@ -22,11 +26,15 @@ pub struct Table {
     rows: u64,
 }
 
+/// The table that is being written.
 struct Open {
     name: String,
     columns: Vec<String>,
     widths: Vec<usize>,
     is_number: Vec<bool>,
+    has_head: bool,
+    /// Not written yet.
+    block: Vec<Vec<String>>,
 }
 
 /// What boxes are drawn with.
@@ -54,73 +62,77 @@ impl Table {
 impl Formatter for Table {
     fn answer(&mut self, answer: Answer, out: &mut dyn Write) -> io::Result<()> {
         messages(&answer, out)?;
-        for result in &answer.results {
-            let mut rest = result.series.as_slice();
-            while let Some(first) = rest.first() {
-                // Series that fit under one head are laid out together.
-                let (columns, _) = widened(first);
-                let alike = |series: &&Series| series.name == first.name && widened(series).0 == columns;
-                let count = rest.iter().take_while(alike).count();
-                let (group, others) = rest.split_at(count);
-                self.group(group, columns, out)?;
-                rest = others;
-            }
-        }
-        Ok(())
+        answer.results.iter().flat_map(|result| &result.series).try_for_each(|series| self.series(series, out))
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.close(out)?;
         if self.rows > 0 {
             writeln!(out, "({} {})", self.rows, if self.rows == 1 { "row" } else { "rows" })?;
         }
         self.rows = 0;
-        self.open = None;
         Ok(())
     }
 }
 
 impl Table {
-    fn group(&mut self, group: &[Series], columns: Vec<String>, out: &mut dyn Write) -> io::Result<()> {
-        let name = &group[0].name;
-        let is_new = self.open.as_ref().is_none_or(|open| open.name != *name || open.columns != columns);
+    fn series(&mut self, series: &Series, out: &mut dyn Write) -> io::Result<()> {
+        let (columns, tags) = widened(series);
+        let is_same = |open: &Open| open.name == series.name && open.columns == columns;
         let mut open = match self.open.take() {
-            Some(open) if !is_new => open,
-            _ => Open {
-                name: name.clone(),
-                widths: columns.iter().map(|column| visible(column).width()).collect(),
-                is_number: vec![true; columns.len()],
-                columns,
-            },
+            Some(open) if is_same(&open) => open,
+            other => {
+                self.open = other;
+                self.close(out)?;
+                Open {
+                    name: series.name.clone(),
+                    widths: columns.iter().map(|column| visible(column).width()).collect(),
+                    is_number: vec![true; columns.len()],
+                    columns,
+                    has_head: false,
+                    block: Vec::new(),
+                }
+            }
         };
-        let mut rows = Vec::new();
-        for series in group {
-            let tags = widened(series).1;
-            rows.extend(series.values.iter().map(|row| widened_row(series, row, &tags)));
-        }
-        for row in &rows {
+        self.rows += series.values.len() as u64;
+        for row in &series.values {
+            let row = widened_row(series, row, &tags);
             for (at, cell) in row.iter().enumerate().take(open.widths.len()) {
                 open.widths[at] = open.widths[at].max(visible(cell).width());
                 open.is_number[at] &= cell.is_empty() || is_number(cell);
             }
-        }
-        self.rows += rows.len() as u64;
-        let total = open.widths.iter().sum::<usize>() + 3 * open.widths.len().saturating_sub(1) + 1;
-        if self.width.is_some_and(|width| total > width && total > WIDTH_MIN) {
-            self.open = Some(open);
-            return group.iter().try_for_each(|series| self.vertical.series(series, out));
-        }
-        if is_new {
-            self.head(&open, out)?;
-        }
-        for row in &rows {
-            self.line(&open, row, out)?;
+            open.block.push(row);
+            if open.block.len() == BLOCK_ROWS {
+                self.block(&mut open, out)?;
+            }
         }
         self.open = Some(open);
         Ok(())
     }
 
+    /// Ends the table that is open.
+    fn close(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        match self.open.take() {
+            Some(mut open) => self.block(&mut open, out),
+            None => Ok(()),
+        }
+    }
+
+    fn block(&mut self, open: &mut Open, out: &mut dyn Write) -> io::Result<()> {
+        let rows = std::mem::take(&mut open.block);
+        let total = open.widths.iter().sum::<usize>() + 3 * open.widths.len().saturating_sub(1) + 2;
+        if self.width.is_some_and(|width| total > width && total > WIDTH_MIN) {
+            return rows.iter().try_for_each(|row| self.vertical.row(&open.name, &open.columns, row, out));
+        }
+        if !open.has_head && !rows.is_empty() {
+            open.has_head = true;
+            self.head(open, out)?;
+        }
+        rows.iter().try_for_each(|row| self.line(open, row, out))
+    }
+
     fn head(&self, open: &Open, out: &mut dyn Write) -> io::Result<()> {
-        if self.rows > 0 && !open.name.is_empty() {
+        if !open.name.is_empty() {
             writeln!(out, "{}", visible(&open.name))?;
         }
         self.line(open, &open.columns, out)?;

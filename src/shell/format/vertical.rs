@@ -29,19 +29,30 @@ impl Formatter for Vertical {
 }
 
 impl Vertical {
-    pub fn series(&mut self, series: &Series, out: &mut dyn Write) -> io::Result<()> {
+    fn series(&mut self, series: &Series, out: &mut dyn Write) -> io::Result<()> {
         let (columns, tags) = widened(series);
+        series
+            .values
+            .iter()
+            .try_for_each(|row| self.row(&series.name, &columns, &widened_row(series, row, &tags), out))
+    }
+
+    /// A row under its number and its measurement's name.
+    pub fn row(
+        &mut self,
+        name: &str,
+        columns: &[String],
+        cells: &[String],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.rows += 1;
+        let title = format!("-[ {} ]- {}", self.rows, visible(name));
+        writeln!(out, "{}", title.trim_end())?;
         let columns: Vec<_> = columns.iter().map(|column| visible(column)).collect();
         let widest = columns.iter().map(|column| column.width()).max().unwrap_or_default();
-        for row in &series.values {
-            self.rows += 1;
-            let name = if series.name.is_empty() { "" } else { &visible(&series.name) };
-            let title = format!("-[ {} ]- {name}", self.rows);
-            writeln!(out, "{}", title.trim_end())?;
-            for (column, cell) in columns.iter().zip(widened_row(series, row, &tags)) {
-                let line = format!("{column}{:1$} | {2}", "", widest - column.width(), visible(&cell));
-                writeln!(out, "{}", line.trim_end())?;
-            }
+        for (column, cell) in columns.iter().zip(cells) {
+            let line = format!("{column}{:1$} | {2}", "", widest - column.width(), visible(cell));
+            writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
     }

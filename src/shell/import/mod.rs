@@ -57,6 +57,8 @@ struct Import<'a> {
     bar: Option<ProgressBar>,
     /// Points that the saved position counts.
     points_saved: u64,
+    /// Points of the import that is resumed.
+    inserted_before: u64,
 }
 
 /// Imports the file that the flags name.
@@ -102,6 +104,7 @@ pub fn run(session: &Session, flags: &Flags) -> Result {
         },
         points_per_second: flags.pps.max(0) as u64,
         rejects,
+        inserted_before: position.inserted,
         position,
         resume_path,
         batch: Vec::new(),
@@ -163,7 +166,8 @@ impl Import<'_> {
         self.position.retention_policy.clone_from(&self.to.retention_policy);
         if let Some(bar) = &self.bar {
             bar.set_position(source.read_bytes());
-            bar.set_message(progress::import_message(self.position.inserted, self.started.elapsed()));
+            let here = self.position.inserted - self.inserted_before;
+            bar.set_message(progress::import_message(here, self.started.elapsed()));
         }
         // Once a batch, not once a comment.
         let points = self.position.inserted + self.position.failed;
