@@ -16,6 +16,11 @@ impl Interrupt {
         self.0.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     pub fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
