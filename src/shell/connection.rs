@@ -15,7 +15,8 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, RustlsConnector};
 
 use super::answer::Answer;
-use super::socket::{INTERRUPTED, SocketConnector, Waiting};
+use super::interrupt::Interrupt;
+use super::socket::{SocketConnector, Waiting};
 
 /// Of an error body that is no JSON, what is shown.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
@@ -199,7 +200,7 @@ impl Connection {
             Some((body.as_bytes(), "application/x-www-form-urlencoded")),
             ask.limit,
         )?;
-        Ok(Answers::new(response, ask.chunked))
+        Ok(Answers::new(response, ask.chunked, self.waiting.interrupt.clone()))
     }
 
     /// A query whose whole answer is small.
@@ -292,13 +293,14 @@ pub struct Answers {
     is_chunked: bool,
     is_over: bool,
     has_error: bool,
+    interrupt: Interrupt,
 }
 
 type Documents =
     serde_json::StreamDeserializer<'static, serde_json::de::IoRead<BufReader<Box<dyn Read + Send>>>, Answer>;
 
 impl Answers {
-    fn new(response: Response<ureq::Body>, is_chunked: bool) -> Self {
+    fn new(response: Response<ureq::Body>, is_chunked: bool, interrupt: Interrupt) -> Self {
         let status = response.status().as_u16();
         let is_json = response
             .headers()
@@ -313,7 +315,14 @@ impl Answers {
             }
         };
         let documents = serde_json::Deserializer::from_reader(BufReader::with_capacity(64 << 10, reader));
-        Self { status, documents: documents.into_iter(), is_chunked, is_over: false, has_error: false }
+        Self {
+            status,
+            documents: documents.into_iter(),
+            is_chunked,
+            is_over: false,
+            has_error: false,
+            interrupt,
+        }
     }
 }
 
@@ -333,7 +342,8 @@ impl Iterator for Answers {
             Some(Err(error)) => {
                 self.is_over = true;
                 Some(Err(match error.io_error_kind() {
-                    Some(INTERRUPTED) => Failure::Interrupted,
+                    // Whatever the layers between make of it.
+                    _ if self.interrupt.is_set() => Failure::Interrupted,
                     Some(_) => Failure::Unreachable(format!("the connection broke: {error}")),
                     None => Failure::Unreachable(format!("unreadable answer: {error}")),
                 }))
@@ -433,13 +443,8 @@ mod tests {
             while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
             String::from_utf8_lossy(&asked[..count]).into_owned()
         });
-        let target = Target {
-            address,
-            unix: None,
-            unsafe_ssl: false,
-            username: "u".into(),
-            password: "p:ä".into(),
-        };
+        let target =
+            Target { address, unix: None, unsafe_ssl: false, username: "u".into(), password: "p:ä".into() };
         (Connection::new(target, Waiting::default()), serving)
     }
 
@@ -462,8 +467,9 @@ mod tests {
 
     #[test]
     fn a_refusal_that_is_no_json_is_told() {
-        let (connection, _serving) =
-            server("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nnot here\n");
+        let (connection, _serving) = server(
+            "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nnot here\n",
+        );
         let answer = connection.query_whole(&Ask::default()).unwrap();
         assert_eq!(answer.first_error(), Some("not here"));
     }

@@ -203,7 +203,9 @@ fn named_database(text: &str) -> Option<String> {
 fn tell(session: &Session, text: &str, outcome: Outcome) -> Result {
     let Outcome::Error(error) = outcome else { return Ok(()) };
     match session.output.is_terminal {
-        true => session.say(&format!("ERR: {}", error.lines().map(visible).collect::<Vec<_>>().join("\n")))?,
+        true => {
+            session.say(&format!("ERR: {}", error.lines().map(visible).collect::<Vec<_>>().join("\n")))?
+        }
         false => session.say(&format!("ERR: {error}"))?,
     }
     if session.is_interactive

@@ -23,7 +23,7 @@ const TURN: Duration = Duration::from_millis(50);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// What a read ends with after Ctrl-C. Not `Interrupted`: readers try again after that.
-pub const INTERRUPTED: ErrorKind = ErrorKind::ConnectionAborted;
+const INTERRUPTED: ErrorKind = ErrorKind::ConnectionAborted;
 
 /// What happens while a request waits. One per connection settings; shared with its sockets.
 #[derive(Clone, Default)]

@@ -62,7 +62,11 @@ impl Table {
 impl Formatter for Table {
     fn answer(&mut self, answer: Answer, out: &mut dyn Write) -> io::Result<()> {
         messages(&answer, out)?;
-        answer.results.iter().flat_map(|result| &result.series).try_for_each(|series| self.series(series, out))
+        answer
+            .results
+            .iter()
+            .flat_map(|result| &result.series)
+            .try_for_each(|series| self.series(series, out))
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
