@@ -217,8 +217,9 @@ fn is_word_line(before: &str) -> bool {
 }
 
 fn complete_word(before: &str, catalog: &Catalog) -> Completion {
-    let start =
-        before.rfind(|char: char| char.is_whitespace() || char == '.' || char == ',').map_or(0, |at| at + 1);
+    let is_end = |char: char| char.is_whitespace() || char == '.' || char == ',';
+    let last_end = before.char_indices().filter(|&(_, char)| is_end(char)).last();
+    let start = last_end.map_or(0, |(at, char)| at + char.len_utf8());
     let (head, prefix) = before.split_at(start);
     let words: Vec<&str> = head.split_whitespace().collect();
     let database = catalog.database();
@@ -244,7 +245,9 @@ fn complete_word(before: &str, catalog: &Catalog) -> Completion {
         Some("\\drp") => names(catalog, List::Databases, "database"),
         Some("\\chart" | "\\watch") => {
             // A query follows, after the number of seconds if there is one.
-            let skip = before.find(|char: char| char.is_whitespace()).map_or(0, |at| at + 1);
+            let rest =
+                before.trim_start().trim_start_matches(|char: char| !char.is_whitespace()).trim_start();
+            let skip = before.len() - rest.len();
             let digits = before[skip..].len()
                 - before[skip..].trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
             let begin = skip + digits;
@@ -565,7 +568,7 @@ mod tests {
         check("SELECT x FROM cpu GROUP BY time(1m) f|", &["fill("]);
         check("SHOW TAG VALUES FROM cpu WITH KEY = |", &["host", "region"]);
         check("SHOW TAG KEYS ON |", &["d", "other"]);
-        check("SHOW DATABASES; DROP MEASUREMENT c|", &["cpu", "\"disk io\""]);
+        check("SHOW DATABASES; DROP MEASUREMENT c|", &["cpu"]);
     }
 
     #[test]
@@ -591,9 +594,11 @@ mod tests {
 
     #[test]
     fn any_text_and_cursor_is_survived() {
-        let line = "SELECT \"a, 'é FROM x.y.z WHERE b=~/c/ ; \\x";
-        for cursor in (0..=line.len()).filter(|&at| line.is_char_boundary(at)) {
-            complete(line, cursor, &Catalog::new());
+        for line in ["SELECT \"a, 'é FROM x.y.z WHERE b=~/c/ ; \\x", "use\u{a0}é\u{3000}", "\\watch\u{a0}1 é"]
+        {
+            for cursor in (0..=line.len()).filter(|&at| line.is_char_boundary(at)) {
+                complete(line, cursor, &Catalog::new());
+            }
         }
     }
 }

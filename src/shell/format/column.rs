@@ -93,7 +93,7 @@ mod tests {
     fn series_have_heads_and_a_later_chunk_goes_on() {
         assert_eq!(
             shown(Format::Column, plain_surroundings(), &CHUNKS[..1]),
-            "name: cpu\ntags: host=a\ntime mean note\n---- ---- ----\n1    1.5  x,y\n2         tab  here\n\n\
+            "name: cpu\ntags: host=a\ntime mean note\n---- ---- ----\n1    1.5  x,y\n2         tab here\n\n\
              name: cpu\ntags: host=b\ntime mean note\n---- ---- ----\n1    20   <\"q\">\n"
         );
         let rows = r#"{"results":[{"series":[{"name":"m","columns":["time","v"],"values":[[1,2]]}]}]}"#;
