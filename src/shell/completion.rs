@@ -218,7 +218,7 @@ fn is_word_line(before: &str) -> bool {
 
 fn complete_word(before: &str, catalog: &Catalog) -> Completion {
     let is_end = |char: char| char.is_whitespace() || char == '.' || char == ',';
-    let last_end = before.char_indices().filter(|&(_, char)| is_end(char)).last();
+    let last_end = before.char_indices().rfind(|&(_, char)| is_end(char));
     let start = last_end.map_or(0, |(at, char)| at + char.len_utf8());
     let (head, prefix) = before.split_at(start);
     let words: Vec<&str> = head.split_whitespace().collect();
