@@ -7,7 +7,9 @@
 mod inputs;
 mod life;
 mod log;
+mod progress;
 mod resources;
+pub mod start;
 mod tls;
 
 use std::fs;
@@ -19,13 +21,16 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tidemark_engine::journal::JournalOptions;
 use tidemark_net::socket::uring;
 
 use crate::config::{Config, Effective, socket_address};
 use crate::cores::Mesh;
-use crate::cores::main_loop::{CatalogueExchange, CoreSetup, StoreSetup, checkpoints};
+use crate::cores::main_loop::{CatalogueExchange, CoreSetup, ReplayGauges, StoreSetup, checkpoints};
 use crate::runtime::{glommio, host};
 use life::{CoreLife, Event, Order, Sockets};
+use progress::Progress;
+pub use resources::wals_replayed;
 use resources::{Folders, Resources};
 
 /// A stop that takes longer is not waited for.
@@ -34,6 +39,9 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// How long a start waits for an address that is still taken, and how often it looks.
 const TAKEN_ADDRESS_WAIT_MAX: Duration = Duration::from_secs(3);
 const TAKEN_ADDRESS_RETRY: Duration = Duration::from_millis(20);
+
+/// The live WAL of a core: bounds the time a start takes.
+const WAL_BYTES_MAX: u64 = 256 << 20;
 
 /// Of a core's memory, what request bodies may take.
 const BODY_SHARE: u64 = 4;
@@ -107,6 +115,8 @@ fn run_cores(
         (0..cores).map(|_| flume::unbounded()).unzip();
     let (events_sender, events) = flume::unbounded();
     let wals = folders.wal_ids();
+    let replayed = ReplayGauges::new(cores);
+    let progress = Progress::watch(replayed.clone());
     let mut orders = Vec::new();
     let mut threads = Vec::new();
     let parts =
@@ -123,6 +133,7 @@ fn run_cores(
                 store: store_setup(config, resources, core, &wals),
                 catalogue: CatalogueExchange { senders: catalogue_senders.clone(), receiver },
                 checkpoint,
+                replayed: replayed.clone(),
             },
             data_folder: folders.data.clone(),
             meta_folder: folders.meta.clone(),
@@ -145,11 +156,10 @@ fn run_cores(
     }
     drop((events_sender, catalogue_senders));
 
-    // Once when all stores are open, once when all foreign entries are with their owners, once when begun deletes are
-    // finished.
-    for _ in 0..3 {
-        gate.open_once()?;
+    for _ in 0..start::GATES {
+        futures_lite::future::block_on(gate.open_once())?;
     }
+    drop(progress);
     wait_for(&events, cores, Event::Serving)?;
     if let Some(address) = address {
         tracing::info!(%address, "listening for HTTP");
@@ -189,6 +199,8 @@ fn store_setup(config: &Config, resources: &Resources, core: usize, wals: &[u64]
         cache_snapshot_bytes: config.data.cache_snapshot_memory_size.0 / cores,
         cache_cold_ns: config.data.cache_snapshot_write_cold_duration.0,
         full_cold_ns: config.data.compact_full_write_cold_duration.0,
+        wal_segment_bytes: JournalOptions::preallocated().segment_bytes,
+        wal_bytes_max: WAL_BYTES_MAX,
         cold_codec: config.engine.cold_codec == "pco",
     }
 }

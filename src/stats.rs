@@ -1,6 +1,7 @@
 //! Sums the cores' counters: for `/metrics` per core, for `/debug/vars` and `_internal` as the statistics InfluxDB has.
 
 use serde_json::{Value, json};
+use tidemark_engine::stats::Stats as StoreStats;
 
 use crate::config::Config;
 use crate::cores::main_loop::together;
@@ -117,6 +118,80 @@ pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
     ]
 }
 
+/// What a store counts: name, help, value.
+const STORE: [(&str, &str, fn(&StoreStats) -> u64); 55] = [
+    // writes
+    ("store_batches", "batches written", |store| store.batches_written),
+    ("store_points", "points written", |store| store.points_written),
+    ("store_values", "field values written", |store| store.values_written),
+    ("store_points_dropped", "points refused for their fields' types", |store| store.points_dropped),
+    ("store_writes_refused", "writes refused because a pool was full", |store| store.writes_refused),
+    ("store_points_full", "points that a cache had no room for; their writes failed", |store| {
+        store.points_full
+    }),
+    ("commit_queue_now", "writes and deletes waiting for the WAL", |store| store.commit_queue_now),
+    ("commit_queue_bytes_now", "bytes of writes and deletes waiting for the WAL", |store| {
+        store.commit_queue_bytes_now
+    }),
+    // WAL
+    ("wal_writes", "group commits", |store| store.wal_writes),
+    ("wal_bytes", "bytes written to the WAL", |store| store.wal_bytes),
+    ("wal_live_bytes_now", "bytes of live WAL segments", |store| store.wal_bytes_now),
+    ("wal_live_limit_bytes_now", "bytes live WAL segments may have", |store| store.wal_bytes_max_now),
+    ("wal_segments_now", "live WAL segments", |store| store.wal_segments_now),
+    ("wal_spares_now", "WAL segments ready for use", |store| store.wal_spares_now),
+    ("wal_records_replayed", "WAL records read at start", |store| store.wal_records_replayed),
+    ("wal_entries_replayed", "WAL entries read at start", |store| store.wal_entries_replayed),
+    ("wal_damages", "damages found in WALs at start", |store| store.wal_damages),
+    // caches and pools
+    ("cache_bytes_now", "bytes of caches", |store| store.cache_bytes_now),
+    ("cache_rows_now", "rows in caches", |store| store.cache_rows_now),
+    ("series_active_now", "series with rows in caches", |store| store.series_active_now),
+    ("index_bytes_now", "bytes of active indexes", |store| store.index_bytes_now),
+    ("write_pool_bytes_now", "bytes of the write pool in use", |store| store.write_pool_used_now),
+    ("write_pool_limit_bytes_now", "bytes the write pool may use", |store| store.write_pool_max_now),
+    ("write_pool_refused", "reservations the write pool refused", |store| store.write_pool_refused),
+    ("index_pool_bytes_now", "bytes of the index pool in use", |store| store.index_pool_used_now),
+    ("index_pool_limit_bytes_now", "bytes the index pool may use", |store| store.index_pool_max_now),
+    ("index_pool_refused", "writes the index pool refused", |store| store.index_pool_refused),
+    ("query_pool_bytes_now", "bytes of the query pool in use", |store| store.query_pool_used_now),
+    ("query_pool_limit_bytes_now", "bytes the query pool may use", |store| store.query_pool_max_now),
+    ("query_pool_refused", "reservations the query pool refused", |store| store.query_pool_refused),
+    ("block_cache_bytes_now", "bytes of blocks and pages kept", |store| store.block_cache_bytes_now),
+    ("block_cache_limit_bytes_now", "bytes of blocks and pages that may be kept", |store| {
+        store.block_cache_max_now
+    }),
+    ("block_cache_hits", "blocks and pages found in memory", |store| store.block_cache_hits),
+    ("block_cache_misses", "blocks and pages read from files", |store| store.block_cache_misses),
+    // snapshots and compaction
+    ("snapshots", "caches written to files", |store| store.snapshots),
+    ("snapshot_rows", "rows written from caches", |store| store.snapshot_rows),
+    ("snapshot_bytes", "bytes of files written from caches", |store| store.snapshot_bytes),
+    ("compactions", "merges of files", |store| store.compactions),
+    ("compactions_full", "merges that left a shard one file", |store| store.compactions_full),
+    ("compactions_now", "merges under way", |store| store.compactions_now),
+    ("compactions_narrowed", "merges begun again with fewer files, for want of memory", |store| {
+        store.compactions_narrowed
+    }),
+    ("compaction_read_bytes", "bytes read by merges", |store| store.compaction_bytes_read),
+    ("compaction_written_bytes", "bytes written by merges", |store| store.compaction_bytes_written),
+    ("compaction_blocks_copied", "blocks merges took over as they were", |store| {
+        store.compaction_blocks_copied
+    }),
+    ("compaction_blocks_merged", "blocks merges wrote anew", |store| store.compaction_blocks_merged),
+    ("compaction_errors", "merges that failed", |store| store.compaction_errors),
+    ("compaction_pool_bytes_now", "bytes merges hold", |store| store.compaction_pool_used_now),
+    ("compaction_pool_limit_bytes_now", "bytes merges may hold", |store| store.compaction_pool_max_now),
+    ("compaction_pool_peak_bytes_now", "most bytes merges ever held", |store| store.compaction_pool_peak_now),
+    // files
+    ("shards_now", "shards owned", |store| store.shards_now),
+    ("tsm_files_now", "TSM files", |store| store.tsm_files_now),
+    ("tsm_bytes_now", "bytes of TSM files", |store| store.tsm_bytes_now),
+    ("tombstones_now", "tombstones", |store| store.tombstones_now),
+    ("deletes", "deletes", |store| store.deletes),
+    ("shards_dropped", "shards dropped", |store| store.shards_dropped),
+];
+
 /// Every counter of every core.
 pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
     let mut metrics = Vec::new();
@@ -135,43 +210,8 @@ pub fn metrics(cores: &[CoreStats]) -> Vec<Metric> {
     for (position, (name, help, _)) in listed.into_iter().enumerate() {
         push(name, help, &|core| core.counters.list()[position].2);
     }
-    let store: [(&str, &'static str, fn(&CoreStats) -> u64); 29] = [
-        ("store_batches", "batches written", |core| core.store.batches_written),
-        ("store_points", "points written", |core| core.store.points_written),
-        ("store_values", "field values written", |core| core.store.values_written),
-        ("store_points_dropped", "points refused for their fields' types", |core| core.store.points_dropped),
-        ("store_writes_refused", "writes refused because the write pool was full", |core| {
-            core.store.writes_refused
-        }),
-        ("wal_writes", "group commits", |core| core.store.wal_writes),
-        ("wal_bytes", "bytes written to the WAL", |core| core.store.wal_bytes),
-        ("wal_live_bytes_now", "bytes of live WAL segments", |core| core.store.wal_bytes_now),
-        ("wal_entries_replayed", "WAL entries read at start", |core| core.store.wal_entries_replayed),
-        ("wal_damages", "damages found in WALs at start", |core| core.store.wal_damages),
-        ("store_points_full", "points that a cache had no room for; their writes failed", |core| {
-            core.store.points_full
-        }),
-        ("cache_bytes_now", "bytes of caches", |core| core.store.cache_bytes_now),
-        ("cache_rows_now", "rows in caches", |core| core.store.cache_rows_now),
-        ("series_active_now", "series with rows in caches", |core| core.store.series_active_now),
-        ("index_bytes_now", "bytes of active indexes", |core| core.store.index_bytes_now),
-        ("write_pool_bytes_now", "bytes of the write pool in use", |core| core.store.write_pool_used_now),
-        ("write_pool_limit_bytes_now", "bytes the write pool may use", |core| core.store.write_pool_max_now),
-        ("snapshots", "caches written to files", |core| core.store.snapshots),
-        ("snapshot_bytes", "bytes of files written from caches", |core| core.store.snapshot_bytes),
-        ("compactions", "merges of files", |core| core.store.compactions),
-        ("compaction_read_bytes", "bytes read by merges", |core| core.store.compaction_bytes_read),
-        ("compaction_written_bytes", "bytes written by merges", |core| core.store.compaction_bytes_written),
-        ("compaction_errors", "merges that failed", |core| core.store.compaction_errors),
-        ("shards_now", "shards owned", |core| core.store.shards_now),
-        ("tsm_files_now", "TSM files", |core| core.store.tsm_files_now),
-        ("tsm_bytes_now", "bytes of TSM files", |core| core.store.tsm_bytes_now),
-        ("tombstones_now", "tombstones", |core| core.store.tombstones_now),
-        ("deletes", "deletes", |core| core.store.deletes),
-        ("shards_dropped", "shards dropped", |core| core.store.shards_dropped),
-    ];
-    for (name, help, value) in store {
-        push(name, help, &value);
+    for (name, help, value) in STORE {
+        push(name, help, &|core| value(&core.store));
     }
     let net: [(&str, &'static str, fn(&CoreStats) -> u64); 7] = [
         ("connections", "connections accepted", |core| core.net.connections_accepted),

@@ -52,6 +52,10 @@ impl Disk for Void {
         Ok(())
     }
 
+    async fn sync_all(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn list(&self, _: &str) -> Result<Vec<DirEntry>> {
         Ok(Vec::new())
     }

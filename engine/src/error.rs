@@ -29,6 +29,23 @@ pub enum Error {
     Invalid(String),
 }
 
+impl Error {
+    /// Whether the disk failed to take something: a write, a sync or a change of names. After that nothing it said before
+    /// can be relied on, and nothing more is written until a restart has read what is really there.
+    pub fn is_failed_write(&self) -> bool {
+        match self {
+            Self::Io { operation, errno, .. } => match *operation {
+                "write" | "sync" => true,
+                "read" | "open" | "length" | "list" | "free bytes" => *errno == libc::EROFS,
+                // A name that is gone, or a process out of descriptors, says nothing about the disk.
+                _ => !matches!(*errno, libc::ENOENT | libc::EMFILE | libc::ENFILE | libc::ENOMEM),
+            },
+            Self::ReadOnly { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

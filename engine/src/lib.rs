@@ -7,6 +7,7 @@
 //! work comes in steps, and the disk is a door with a simulated side.
 
 pub mod cache;
+pub mod checksum;
 pub mod codec;
 pub mod compact;
 pub mod disk;

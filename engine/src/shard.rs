@@ -20,6 +20,7 @@ use crate::compact::tombstone::{Tombstone, masks};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
+use crate::limits::COMPACTION_FILES_MAX;
 use crate::model::{Batch, FieldType, Rows, ShardGroupId, ShardId, TimeRange, series_key};
 use crate::scan::request::ShardRef;
 use crate::tsm::BlockCache;
@@ -44,6 +45,8 @@ pub struct Shard<D: Disk> {
     pub(crate) written_at_ns: Cell<u64>,
     /// Its files may need merging.
     pub(crate) wants_plan: Cell<bool>,
+    /// Files of a merge that fit into its memory, as far as was seen.
+    pub(crate) merge_files_max: Cell<usize>,
     pub(crate) is_dropped: Cell<bool>,
     /// What the pools count for it: (write pool, index pool).
     pub(crate) charged: Cell<(u64, u64)>,
@@ -275,6 +278,7 @@ impl<D: Disk> Shard<D> {
             reading: Gate::new(),
             written_at_ns: Cell::new(0),
             wants_plan: Cell::new(true),
+            merge_files_max: Cell::new(COMPACTION_FILES_MAX),
             is_dropped: Cell::new(false),
             charged: Cell::new((0, 0)),
         }

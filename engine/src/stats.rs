@@ -17,6 +17,9 @@ pub struct Stats {
     pub wal_writes: u64,
     pub wal_bytes: u64,
     pub wal_bytes_now: u64,
+    pub wal_segments_now: u64,
+    pub wal_spares_now: u64,
+    pub wal_bytes_max_now: u64,
     /// Entries read back from WALs at start.
     pub wal_entries_replayed: u64,
     pub wal_records_replayed: u64,
@@ -30,6 +33,25 @@ pub struct Stats {
     pub index_bytes_now: u64,
     pub write_pool_used_now: u64,
     pub write_pool_max_now: u64,
+    /// Reservations refused.
+    pub write_pool_refused: u64,
+    pub index_pool_used_now: u64,
+    pub index_pool_max_now: u64,
+    pub index_pool_refused: u64,
+    pub query_pool_used_now: u64,
+    pub query_pool_max_now: u64,
+    pub query_pool_refused: u64,
+    pub compaction_pool_used_now: u64,
+    pub compaction_pool_max_now: u64,
+    /// The most the compaction pool ever held.
+    pub compaction_pool_peak_now: u64,
+    pub block_cache_bytes_now: u64,
+    pub block_cache_max_now: u64,
+    pub block_cache_hits: u64,
+    pub block_cache_misses: u64,
+    /// Writes and deletes waiting for the WAL.
+    pub commit_queue_now: u64,
+    pub commit_queue_bytes_now: u64,
 
     // background
     pub snapshots: u64,
@@ -44,6 +66,10 @@ pub struct Stats {
     /// Blocks decoded and encoded anew.
     pub compaction_blocks_merged: u64,
     pub compaction_errors: u64,
+    /// Merges begun again with fewer files because their memory was not enough.
+    pub compactions_narrowed: u64,
+    /// Merges under way.
+    pub compactions_now: u64,
 
     // files
     pub shards_now: u64,

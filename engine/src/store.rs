@@ -27,8 +27,8 @@ use crate::compact::file::ShardFile;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::fields::{FieldDefinition, FieldTypeConflict, FieldTypes};
-use crate::index::registrar::Registrar;
-use crate::journal::{JournalOptions, ReplayReport};
+use crate::index::registrar::{Damages, Registrar};
+use crate::journal::{Damage, JournalOptions, Progress, ReplayReport};
 use crate::model::{Batch, ShardGroupId, ShardId, TimeRange};
 use crate::pool::{PoolLimits, Pools};
 use crate::scan::request::{ShardRef, TagFilter};
@@ -36,7 +36,7 @@ use crate::shard::{Shard, ShardView};
 use crate::stats::Stats;
 use crate::tsm::BlockCache;
 use crate::wait::{Gate, Signal};
-use crate::wal::Wal;
+use crate::wal::{Wal, WalOptions};
 use background::Running;
 use commit::Pending;
 use replay::Orphan;
@@ -74,6 +74,10 @@ pub struct StoreOptions {
     pub full_cold_ns: u64,
     /// Above this the live WAL makes the shard that pins its oldest segment snapshot.
     pub wal_bytes_max: u64,
+    /// Length of a WAL segment.
+    pub wal_segment_bytes: u64,
+    /// Told how far the reading of a WAL is, record by record.
+    pub on_replay: Rc<dyn Fn(u64, Progress)>,
     /// Full compactions may use the slower, denser codec.
     pub cold_codec: bool,
 }
@@ -92,8 +96,24 @@ impl StoreOptions {
             cache_cold_ns: 5_000_000_000,
             full_cold_ns: 10_000_000_000,
             wal_bytes_max: 256 << 20,
+            wal_segment_bytes: JournalOptions::preallocated().segment_bytes,
+            on_replay: Rc::new(|_, _| {}),
             cold_codec: false,
         }
+    }
+}
+
+impl StoreOptions {
+    /// Of the core's WAL, and of those it reads.
+    fn wal(&self) -> WalOptions {
+        let usual = JournalOptions::preallocated();
+        let segments_free_min = usual.free_bytes_min / usual.segment_bytes;
+        let journal = JournalOptions {
+            segment_bytes: self.wal_segment_bytes,
+            free_bytes_min: segments_free_min * self.wal_segment_bytes,
+            ..usual
+        };
+        WalOptions { journal, live_bytes_max: self.wal_bytes_max }
     }
 }
 
@@ -183,6 +203,7 @@ struct Inner<D: Disk> {
     /// Shards dropped since the start: writes that were under way must not bring them back.
     dropped: RefCell<HashSet<ShardId>>,
     fields: Rc<RefCell<FieldTypes>>,
+    field_damages: Damages,
     registrar: Registrar<D>,
     /// Writes and deletes on their way into the WAL, in order.
     queue: RefCell<VecDeque<Pending>>,
@@ -210,6 +231,10 @@ struct Inner<D: Disk> {
     background_seen: Cell<u64>,
     room: Signal,
     pace: Pace,
+    /// Why nothing is written any more.
+    refused: OnceCell<Error>,
+    /// Raised when a write or a sync has failed.
+    refusal: Signal,
     /// No new writes.
     is_closing: Cell<bool>,
     /// Nothing more at all.
@@ -228,9 +253,10 @@ impl<D: Disk> Store<D> {
         let pools = Pools::new(options.pools);
         let shards = options.shards.iter().map(|shard| (shard.shard, Rc::new(Shard::new(*shard)))).collect();
         let fields = Rc::new(RefCell::new(FieldTypes::new()));
+        let field_damages = Damages::default();
         let store = Self(Rc::new(Inner {
             block_cache: BlockCache::new(options.pools.block_cache_bytes as usize),
-            registrar: Registrar::new(disk.clone(), fields.clone()),
+            registrar: Registrar::new(disk.clone(), fields.clone(), field_damages.clone()),
             disk,
             options,
             pools,
@@ -238,6 +264,7 @@ impl<D: Disk> Store<D> {
             shards: RefCell::new(shards),
             dropped: RefCell::new(HashSet::new()),
             fields,
+            field_damages,
             queue: RefCell::new(VecDeque::new()),
             queued: Signal::new(),
             is_committing: Cell::new(false),
@@ -254,6 +281,8 @@ impl<D: Disk> Store<D> {
             background_seen: Cell::new(0),
             room: Signal::new(),
             pace: Pace::new(),
+            refused: OnceCell::new(),
+            refusal: Signal::new(),
             is_closing: Cell::new(false),
             is_closed: Cell::new(false),
             now_ns: Cell::new(0),
@@ -277,7 +306,10 @@ impl<D: Disk> Store<D> {
         group: ShardGroupId,
         asked: Vec<FieldDefinition>,
     ) -> Result<Vec<FieldDefinition>> {
-        self.0.registrar.register(group, &asked).await
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        self.watch(self.0.registrar.register(group, &asked).await)
     }
 
     /// Takes over the registrar's answer.
@@ -289,7 +321,7 @@ impl<D: Disk> Store<D> {
     /// [`Store::delete`] first.
     pub async fn forget_measurement(&self, group: ShardGroupId, measurement: &[u8]) -> Result<()> {
         if (self.0.options.is_registrar)(group) {
-            return self.0.registrar.forget(group, measurement).await;
+            return self.watch(self.0.registrar.forget(group, measurement).await);
         }
         self.0.fields.borrow_mut().forget_measurement(group, measurement);
         Ok(())
@@ -326,12 +358,17 @@ impl<D: Disk> Store<D> {
         }
         inner.stats.borrow_mut().shards_dropped += 1;
         inner.room.raise();
-        inner.disk.remove_dir_all(&dropped.folder).await
+        self.watch(inner.disk.remove_dir_all(&dropped.folder).await)
     }
 
     /// What the start found in each WAL it read, damage above all.
     pub fn replays(&self) -> Vec<ReplayedWal> {
         self.0.replays.borrow().clone()
+    }
+
+    /// Damages found in journals of field types since the last call: a person must hear of them.
+    pub fn take_damages(&self) -> Vec<Damage> {
+        self.0.field_damages.take()
     }
 
     pub fn stats(&self) -> Stats {
@@ -353,13 +390,34 @@ impl<D: Disk> Store<D> {
                 stats.tombstones_now += set.tombstones.len() as u64;
             }
         }
-        stats.write_pool_used_now = inner.pools.write.used();
-        stats.write_pool_max_now = inner.pools.write.max();
+        let pools = &inner.pools;
+        stats.write_pool_used_now = pools.write.used();
+        stats.write_pool_max_now = pools.write.max();
+        stats.write_pool_refused = pools.write.history().1;
+        stats.index_pool_used_now = pools.index.used();
+        stats.index_pool_max_now = pools.index.max();
+        stats.index_pool_refused = pools.index.history().1;
+        stats.query_pool_used_now = pools.query.used();
+        stats.query_pool_max_now = pools.query.max();
+        stats.query_pool_refused = pools.query.history().1;
+        stats.compaction_pool_used_now = pools.compaction.used();
+        stats.compaction_pool_max_now = pools.compaction.max();
+        stats.compaction_pool_peak_now = pools.compaction.history().0;
+        stats.block_cache_bytes_now = inner.block_cache.bytes() as u64;
+        stats.block_cache_max_now = pools.block_cache.max();
+        (stats.block_cache_hits, stats.block_cache_misses) = inner.block_cache.hits_and_misses();
+        stats.compactions_now = u64::from(inner.running.borrow().is_some());
+        let queue = inner.queue.borrow();
+        stats.commit_queue_now = queue.len() as u64;
+        stats.commit_queue_bytes_now = queue.iter().map(Pending::bytes).sum();
         if let Some(wal) = inner.wal.get() {
             let wal = wal.stats();
             stats.wal_writes = wal.records;
             stats.wal_bytes = wal.entry_bytes;
             stats.wal_bytes_now = wal.live_bytes_now;
+            stats.wal_bytes_max_now = inner.options.wal_bytes_max;
+            stats.wal_segments_now = wal.segments_now;
+            stats.wal_spares_now = wal.spares_now;
         }
         stats
     }
@@ -371,7 +429,33 @@ impl<D: Disk> Store<D> {
 
     /// Why no write is taken any more, if so: reads go on, a restart replays.
     pub fn refusal(&self) -> Option<Error> {
-        self.0.wal.get().and_then(Wal::refusal)
+        self.0.refused.get().cloned().or_else(|| self.0.wal.get().and_then(Wal::refusal))
+    }
+
+    /// Takes no more writes: the disk has failed one, of this core or of another.
+    pub fn refuse(&self, reason: &Error) {
+        let refusal = match reason {
+            Error::ReadOnly { .. } => reason.clone(),
+            error => Error::ReadOnly { reason: error.to_string() },
+        };
+        if self.0.refused.set(refusal).is_ok() {
+            self.0.refusal.raise();
+        }
+    }
+
+    /// Answers when no write is taken any more, with the reason.
+    pub async fn refused(&self) -> Error {
+        self.0.refusal.until(|| self.0.refused.get().is_some()).await;
+        self.0.refused.get().cloned().unwrap_or(Error::Closed)
+    }
+
+    /// Sees to it that nothing is written after a failed write or sync, wherever it was.
+    fn watch<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| {
+            if error.is_failed_write() {
+                self.refuse(error);
+            }
+        })
     }
 
     /// Fails as a write would now: the WAL refuses, a pool is full, or the disk has no room for what follows.
@@ -389,7 +473,7 @@ impl<D: Disk> Store<D> {
             }
         }
         let free_bytes = inner.disk.free_bytes().await?;
-        match free_bytes < JournalOptions::preallocated().free_bytes_min {
+        match free_bytes < inner.options.wal().journal.free_bytes_min {
             true => Err(Error::DiskFull { free_bytes }),
             false => Ok(()),
         }
@@ -419,7 +503,7 @@ impl<D: Disk> Store<D> {
         if let Some(running) = running {
             running.merge.abandon().await?;
         }
-        if snapshot {
+        if snapshot && self.refusal().is_none() {
             let shards: Vec<_> = inner.shards.borrow().values().cloned().collect();
             for shard in shards.iter().filter(|shard| shard.needs_snapshot()) {
                 self.snapshot(shard).await?;

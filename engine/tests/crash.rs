@@ -8,90 +8,25 @@ mod support;
 use std::cell::RefCell;
 
 use futures_lite::future::{block_on, or};
-use support::{Model, Point, SECOND, open, options, read_all, run, settle, shards, tidy, write, write_to};
+use support::workload::{Known, possible, workload};
+use support::{Model, Point, SECOND, open, options, read_all, run, settle, shards, tidy, write_to};
 use tidemark_engine::disk::sim::{SimDisk, Stopped};
-use tidemark_engine::model::TimeRange;
-use tidemark_engine::store::DeleteRequest;
 
-/// Batches of the workload; a delete and pauses lie between them.
-const BATCHES: i64 = 14;
-
-fn points(batch: i64) -> Vec<Point> {
-    (0..8)
-        .map(|n| Point {
-            measurement: 0,
-            tag: (n % 2) as u8,
-            time: batch * 10 + n / 2,
-            fields: vec![(0, batch as u8), (1, n as u8)],
-        })
-        .collect()
-}
-
-/// What the outside knows: the batches acknowledged, and the one that was under way.
-#[derive(Default)]
-struct Known {
-    acknowledged: Vec<i64>,
-    under_way: Option<i64>,
-    is_deleted: bool,
-    is_deleting: bool,
-}
-
-const DELETED: TimeRange = TimeRange { start: 20, end: 42 };
-
-async fn workload(disk: &SimDisk, known: &RefCell<Known>) -> tidemark_engine::Result<()> {
+/// A whole life of a store.
+async fn life(disk: &SimDisk, known: &RefCell<Known>) -> tidemark_engine::Result<()> {
     let store = open(disk, options(0, &[0])).await?;
     support::beside(&store, async {
-        let mut now = SECOND;
-        for batch in 0..BATCHES {
-            known.borrow_mut().under_way = Some(batch);
-            write(&store, &points(batch), now, now).await?;
-            known.borrow_mut().under_way = None;
-            known.borrow_mut().acknowledged.push(batch);
-            now += SECOND;
-            if batch % 3 == 2 {
-                // Cold enough for a snapshot, and once for a full merge.
-                now += if batch == 8 { 20 * SECOND } else { 6 * SECOND };
-                settle(&store, now).await?;
-            }
-            if batch == 6 {
-                known.borrow_mut().is_deleting = true;
-                let request =
-                    DeleteRequest { shards: shards(), measurement: None, series: None, time: DELETED };
-                store.delete(request, now).await?;
-                known.borrow_mut().is_deleted = true;
-            }
-        }
+        workload(&store, known).await?;
         store.close(true).await
     })
     .await
-}
-
-/// The possible contents: with and without the batch under way, with and without an unanswered delete.
-fn possible(known: &Known) -> Vec<Model> {
-    let mut contents = Vec::new();
-    for with_under_way in [false, true] {
-        for with_delete in [false, true] {
-            if with_delete && !known.is_deleting || !with_delete && known.is_deleted {
-                continue;
-            }
-            let mut model = Model::new();
-            for &batch in known.acknowledged.iter().chain(known.under_way.iter().filter(|_| with_under_way)) {
-                write_to(&mut model, &points(batch));
-                if batch == 6 && with_delete {
-                    model.values_mut().for_each(|series| series.retain(|time, _| !DELETED.contains(*time)));
-                }
-            }
-            contents.push(tidy(model));
-        }
-    }
-    contents
 }
 
 #[test]
 fn a_power_cut_at_any_change_loses_nothing_acknowledged_and_invents_nothing() {
     let disk = SimDisk::new(1);
     let known = RefCell::default();
-    block_on(workload(&disk, &known)).expect("the whole workload");
+    block_on(life(&disk, &known)).expect("the whole workload");
     let changes = disk.changes();
     assert!(changes > 60, "{changes} changes are too few to mean anything");
     for change in 0..changes {
@@ -100,7 +35,7 @@ fn a_power_cut_at_any_change_loses_nothing_acknowledged_and_invents_nothing() {
         let known = RefCell::default();
         block_on(or(
             async {
-                let _ = workload(&disk, &known).await;
+                let _ = life(&disk, &known).await;
             },
             disk.stopped(),
         ));

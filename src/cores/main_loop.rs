@@ -9,6 +9,7 @@
 //!
 //! The only place that touches a [`Store`].
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_engine::disk::Disk;
-use tidemark_engine::journal::{Damage, ReplayReport};
+use tidemark_engine::journal::{Damage, Progress, ReplayReport};
 use tidemark_engine::model::{ShardGroupId, ShardId};
 use tidemark_engine::pool::PoolLimits;
 use tidemark_engine::scan::Scan;
@@ -31,7 +32,7 @@ use super::placement::registrar_of;
 use super::request::{KillOutcome, QueryInfo};
 use super::{CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd};
 use crate::meta::{Command, Data, MetaError, Outcome, View};
-use crate::runtime::{LocalFuture, Priority, Runtime};
+use crate::runtime::{Gauges, LocalFuture, Priority, Runtime};
 
 /// Bytes of a merge between two looks at the other queues.
 const BACKGROUND_STEP_BYTES: u64 = 256 << 10;
@@ -48,6 +49,32 @@ pub struct CoreSetup {
     /// Core 0 sends the first catalogue here, to every core.
     pub catalogue: CatalogueExchange,
     pub checkpoint: Checkpoint,
+    pub replayed: ReplayGauges,
+}
+
+/// How far the reading of the WALs is, in bytes per core; the control thread shows it.
+#[derive(Clone)]
+pub struct ReplayGauges {
+    pub read: Gauges,
+    pub total: Gauges,
+}
+
+impl ReplayGauges {
+    pub fn new(cores: usize) -> Self {
+        Self { read: Gauges::new(cores), total: Gauges::new(cores) }
+    }
+
+    /// What one core's store calls while it reads.
+    fn of_core(self, core: usize) -> impl Fn(u64, Progress) {
+        let told = RefCell::new(hashbrown::HashMap::<u64, (u64, u64)>::new());
+        move |wal_id, progress| {
+            let mut told = told.borrow_mut();
+            let (read, total) = told.entry(wal_id).or_default();
+            self.read.add(core, progress.bytes_read as i64 - *read as i64);
+            self.total.add(core, progress.bytes_total as i64 - *total as i64);
+            (*read, *total) = (progress.bytes_read, progress.bytes_total);
+        }
+    }
 }
 
 /// Where the first catalogue comes from.
@@ -70,6 +97,8 @@ pub struct StoreSetup {
     pub cache_snapshot_bytes: u64,
     pub cache_cold_ns: u64,
     pub full_cold_ns: u64,
+    pub wal_segment_bytes: u64,
+    pub wal_bytes_max: u64,
     pub cold_codec: bool,
 }
 
@@ -95,9 +124,9 @@ pub fn checkpoints(cores: usize) -> (Gate, Vec<Checkpoint>) {
 
 impl Gate {
     /// Waits until every core has arrived and lets them go on. The error is that of a core that will not.
-    pub fn open_once(&self) -> Result<(), String> {
+    pub async fn open_once(&self) -> Result<(), String> {
         for _ in &self.go {
-            self.arrivals.recv().map_err(|_| "a core ended early".to_owned())??;
+            self.arrivals.recv_async().await.map_err(|_| "a core ended early".to_owned())??;
         }
         for go in &self.go {
             go.send(()).map_err(|_| "a core ended early".to_owned())?;
@@ -126,6 +155,8 @@ impl Checkpoint {
 pub trait Decider: 'static {
     /// The state after the command, and its answer.
     fn decide(&self, command: Command) -> LocalFuture<Result<(Outcome, Arc<Data>), MetaError>>;
+    /// Why nothing can be decided any more, if so.
+    fn refusal(&self) -> Option<Error>;
 }
 
 /// What other cores may ask of the floors above this one.
@@ -156,7 +187,7 @@ pub async fn open<D: Disk>(
     decider: Option<(Rc<dyn Decider>, Arc<Data>)>,
     upstairs: Rc<dyn Upstairs>,
 ) -> Result<Core<D>> {
-    let CoreSetup { end, node, write_timeout, store: store_setup, catalogue, checkpoint } = setup;
+    let CoreSetup { end, node, write_timeout, store: store_setup, catalogue, checkpoint, replayed } = setup;
     if let Some((_, data)) = &decider {
         for sender in &catalogue.senders {
             let _ = sender.send(Arc::clone(data));
@@ -165,8 +196,11 @@ pub async fn open<D: Disk>(
     let data = catalogue.receiver.recv_async().await.map_err(|_| Error::Closed)?;
     let view = View::new(Arc::clone(&data));
     let cores = Cores::new(&end, runtime.clone(), view, node, write_timeout);
-    let (store, foreign) = Store::open(disk, store_options(&cores, &data, store_setup)).await?;
+    let mut options = store_options(&cores, &data, store_setup);
+    options.on_replay = Rc::new(replayed.of_core(end.core));
+    let (store, foreign) = Store::open(disk, options).await?;
     log_replays(&store);
+    log_field_damages(&store);
 
     let (commit_end, commit_ended) = flume::bounded(1);
     let committing = store.clone();
@@ -191,6 +225,7 @@ pub async fn open<D: Disk>(
     checkpoint.pass(end.core).await?;
 
     runtime.spawn(Priority::Background, background(store.clone(), runtime.clone()));
+    runtime.spawn(Priority::Control, spread_refusal(store.clone(), cores.clone()));
     Ok(Core { cores, store, runtime, connections, checkpoint, commit_ended })
 }
 
@@ -232,6 +267,8 @@ fn store_options(cores: &Cores, data: &Data, setup: StoreSetup) -> StoreOptions 
         cache_snapshot_bytes: setup.cache_snapshot_bytes,
         cache_cold_ns: setup.cache_cold_ns,
         full_cold_ns: setup.full_cold_ns,
+        wal_segment_bytes: setup.wal_segment_bytes,
+        wal_bytes_max: setup.wal_bytes_max,
         cold_codec: setup.cold_codec,
         ..StoreOptions::new(setup.wal_id, setup.bytes)
     }
@@ -310,6 +347,13 @@ fn log_replays<D: Disk>(store: &Store<D>) {
     }
 }
 
+/// Field types that are lost: what they were may be decided otherwise now.
+fn log_field_damages<D: Disk>(store: &Store<D>) {
+    for Damage { file, offset, what, .. } in store.take_damages() {
+        tracing::error!(file, offset, what, "journal of field types damaged: some types are forgotten");
+    }
+}
+
 /// Step 3. Never waits for anything but the mailbox.
 async fn drain<D: Disk>(
     mailbox: flume::Receiver<Letter>,
@@ -342,12 +386,43 @@ async fn drain<D: Disk>(
     }
 }
 
+/// A merge that takes longer tells how far it is, this often.
+const MERGE_TOLD_EVERY_NS: u64 = 10_000_000_000;
+
+/// Says now and then how far a long merge is.
+#[derive(Default)]
+struct MergeWatch {
+    shard: Option<ShardId>,
+    told_ns: u64,
+}
+
+impl MergeWatch {
+    fn look<D: Disk>(&mut self, store: &Store<D>, now_ns: u64) {
+        let progress = store.merge_progress();
+        let shard = progress.map(|(shard, ..)| shard);
+        if shard != self.shard {
+            *self = Self { shard, told_ns: now_ns };
+        } else if let Some((shard, read, total)) = progress
+            && now_ns >= self.told_ns + MERGE_TOLD_EVERY_NS
+        {
+            self.told_ns = now_ns;
+            let percent = read * 100 / total.max(1);
+            tracing::info!(shard = shard.0, percent, bytes_read = read, bytes_total = total, "compacting");
+        }
+    }
+}
+
 /// Step 4.
 async fn background<D: Disk>(store: Store<D>, runtime: Runtime) {
+    let mut watch = MergeWatch::default();
     loop {
+        log_field_damages(&store);
         let now_ns = runtime.monotonic_ns();
         match store.background_step(now_ns, BACKGROUND_STEP_BYTES).await {
-            Ok(Step::More) => futures_lite::future::yield_now().await,
+            Ok(Step::More) => {
+                watch.look(&store, now_ns);
+                futures_lite::future::yield_now().await;
+            }
             Ok(Step::IdleUntil(until_ns)) => {
                 let wait = Duration::from_nanos(until_ns.saturating_sub(runtime.monotonic_ns()));
                 futures_lite::future::or(store.background_wanted(), runtime.sleep(wait)).await;
@@ -359,6 +434,18 @@ async fn background<D: Disk>(store: Store<D>, runtime: Runtime) {
             }
         }
     }
+}
+
+/// A disk that has failed one core is trusted by none: what one writes may be what another needs.
+async fn spread_refusal<D: Disk>(store: Store<D>, cores: Cores) {
+    let reason = store.refused().await;
+    tracing::error!(%reason, core = cores.this(), "no more writes are taken, reads go on; restart to write again");
+    let told = (0..cores.count()).filter(|&core| core != cores.this()).map(|core| {
+        let (cores, reason) = (cores.clone(), reason.clone());
+        async move { cores.ask(core, CoreRequest::Refuse(reason)).await }
+    });
+    // A core that is gone ends the process.
+    let _ = together(told.collect()).await;
 }
 
 /// Answers what a core is asked.
@@ -403,6 +490,10 @@ impl<D: Disk> Server<D> {
                 self.cores.view().install(data);
                 CoreReply::Done(Ok(()))
             }
+            CoreRequest::Refuse(reason) => {
+                self.store.refuse(&reason);
+                CoreReply::Done(Ok(()))
+            }
             CoreRequest::Adopt(entries) => CoreReply::Done(self.store.adopt(entries).await),
             CoreRequest::Stats => CoreReply::Stats(Box::new(self.stats())),
             CoreRequest::CheckWritable => CoreReply::Done(self.store.check_writable().await),
@@ -439,7 +530,14 @@ impl<D: Disk> Server<D> {
     async fn propose(&self, command: Command) -> Result<Outcome, MetaError> {
         let unavailable = |error: Error| MetaError::Unavailable(error.to_string());
         let decider = self.decider.as_ref().ok_or_else(|| unavailable(Error::Closed))?;
-        let (outcome, data) = decider.decide(command).await?;
+        if let Some(refusal) = self.store.refusal() {
+            return Err(unavailable(refusal));
+        }
+        let (outcome, data) = decider.decide(command).await.inspect_err(|_| {
+            if let Some(refusal) = decider.refusal() {
+                self.store.refuse(&refusal);
+            }
+        })?;
         // All are asked before the first is waited for.
         let installs = (0..self.cores.count()).map(|core| {
             let (cores, data) = (self.cores.clone(), Arc::clone(&data));

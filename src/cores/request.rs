@@ -39,6 +39,8 @@ pub enum CoreRequest {
     Propose(Command),
     /// A newer catalogue. The one value that is shared: it never changes.
     Install(Arc<Data>),
+    /// The disk has failed a write of another core: the whole node writes no more.
+    Refuse(Error),
     /// At start: entries the asker found in its WAL.
     Adopt(Vec<ForeignEntry>),
     Stats,
@@ -94,6 +96,7 @@ impl CoreRequest {
             | Self::ForgetMeasurement { .. }
             | Self::Propose(_)
             | Self::Install(_)
+            | Self::Refuse(_)
             | Self::Adopt(_)
             | Self::Stats
             | Self::CheckWritable

@@ -135,6 +135,11 @@ impl<D: Disk> MetaStore<D> {
         Ok(())
     }
 
+    /// Why no command is taken any more, if so.
+    pub fn refusal(&self) -> Option<Error> {
+        self.inner.journal.refusal()
+    }
+
     pub async fn close(&self) -> Result<(), Error> {
         self.inner.journal.close().await
     }

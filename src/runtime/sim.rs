@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use super::{Door, LocalFuture, Priority, Runtime, mix};
 
+/// Turns of tasks without the clock moving on, after which nothing will ever move it: they wait by asking again.
+const TURNS_MAX: u64 = 2_000_000;
+
 /// Where the virtual wall clock starts: 2024-01-01.
 const START_WALL_NS: i64 = 1_704_067_200_000_000_000;
 
@@ -72,11 +75,15 @@ impl Simulation {
         self.start(Box::pin(async move {
             *slot.borrow_mut() = Some(main.await);
         }));
+        let (mut now_ns, mut turns) = (self.now_ns(), 0);
         loop {
             if let Some(value) = result.borrow_mut().take() {
                 return value;
             }
             assert!(self.step(), "BUG: every simulated task waits for another");
+            turns = if self.now_ns() == now_ns { turns + 1 } else { 0 };
+            now_ns = self.now_ns();
+            assert!(turns < TURNS_MAX, "BUG: simulated tasks keep the clock from moving on");
         }
     }
 

@@ -8,22 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_engine::disk::uring::UringDisk;
-use tidemark_engine::model::NodeId;
 use tidemark_net::socket::tls::Tls;
 use tidemark_net::socket::uring::{Accepted, SocketListener};
 use tidemark_net::socket::{BoxStream, Listener, Peer, Stream};
 
 use crate::config::Config;
-use crate::cores::main_loop::{self, Core, CoreSetup, Decider, Upstairs};
+use crate::cores::main_loop::{Core, CoreSetup, Upstairs};
 use crate::cores::{CoreStats, Cores, KillOutcome, QueryInfo};
 use crate::http::{AccessLog, Http};
-use crate::meta::store::MetaStore;
-use crate::meta::{Command, Data, MetaError, Outcome};
-use crate::runtime::{LocalFuture, Priority, Runtime};
+use crate::runtime::{Priority, Runtime};
 use crate::service::{precreate, retention};
-use crate::statement::environment::resume_deletes;
 
 use super::inputs;
+use super::start::{Disks, Started, start};
 
 /// This node's id: a single node is a cluster of one.
 pub const NODE: u64 = 1;
@@ -102,30 +99,11 @@ impl CoreLife {
 
     async fn run(self, runtime: Runtime) -> Result<(), String> {
         let told = |error: tidemark_engine::Error| error.to_string();
-        let meta = if self.setup.end.core() == 0 {
-            let disk = UringDisk::new(&self.meta_folder);
-            let (meta, _) = MetaStore::open(disk, "journal").await.map_err(told)?;
-            found(&meta, &self.http_address, self.setup.end.cores() as u32, &runtime)
-                .await
-                .map_err(|error| error.to_string())?;
-            Some(meta)
-        } else {
-            None
-        };
-        let decider = meta.clone().map(|meta| {
-            let data = meta.current();
-            (Rc::new(Catalogue(meta)) as Rc<dyn Decider>, data)
-        });
         let above: Rc<Above> = Rc::default();
-        let disk = UringDisk::new(&self.data_folder);
-        let core = main_loop::open(runtime.clone(), disk, self.setup, decider, Rc::clone(&above) as _)
-            .await
-            .map_err(told)?;
-
-        if core.cores.this() == 0 {
-            resume_deletes(&core.cores).await.map_err(|error| error.to_string())?;
-        }
-        core.checkpoint.pass(core.cores.this()).await.map_err(told)?;
+        let disks =
+            Disks { data: UringDisk::new(&self.data_folder), meta: UringDisk::new(&self.meta_folder) };
+        let upstairs = Rc::clone(&above) as _;
+        let Started { core, meta } = start(&runtime, disks, self.setup, &self.http_address, upstairs).await?;
 
         let access_log = self.access_log.map(|lines| AccessLog::new(lines, &self.config.http));
         let config = Rc::new(self.config);
@@ -196,45 +174,6 @@ impl Upstairs for Above {
     fn kill_query(&self, id: u64) -> KillOutcome {
         self.http.get().map_or(KillOutcome::Unknown, |http| http.executor.tracker().kill(id))
     }
-}
-
-/// The catalogue of core 0 as the cores see it.
-struct Catalogue(MetaStore<UringDisk>);
-
-impl Decider for Catalogue {
-    fn decide(&self, command: Command) -> LocalFuture<Result<(Outcome, Arc<Data>), MetaError>> {
-        let store = self.0.clone();
-        Box::pin(async move { store.propose(&command).await })
-    }
-}
-
-/// Founds the cluster on the first start, and tells it what this node is now.
-async fn found(
-    meta: &MetaStore<UringDisk>,
-    http_address: &str,
-    cores: u32,
-    runtime: &Runtime,
-) -> Result<(), MetaError> {
-    if meta.current().cluster_id == 0 {
-        meta.propose(&Command::Found { cluster_id: runtime.random() | 1 }).await?;
-    }
-    let is_known = meta
-        .current()
-        .nodes
-        .iter()
-        .any(|node| node.id == NodeId(NODE) && node.http_address == http_address && node.cores == cores);
-    if !is_known {
-        let node = Command::SetNode {
-            id: NodeId(NODE),
-            http_address: http_address.to_owned(),
-            tcp_address: String::new(),
-            is_meta: true,
-            is_data: true,
-            cores,
-        };
-        meta.propose(&node).await?;
-    }
-    Ok(())
 }
 
 /// Starts the periodic work of the node; it runs on core 0 and ends with it.

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use tidemark_engine::disk::uring::{create_root, sync_folder};
+
 use crate::config::Config;
 use crate::runtime::host::Host;
 
@@ -63,13 +65,14 @@ impl Folders {
         let told = |what: &str, path: &Path, error: io::Error| format!("{what} {}: {error}", path.display());
         let (data, meta) = (config.data.dir.clone(), config.meta.dir.clone());
         for folder in [&data, &meta] {
-            fs::create_dir_all(folder).map_err(|error| told("cannot create", folder, error))?;
+            create_root(folder).map_err(|error| told("cannot create", folder, error))?;
         }
         let lock = lock(&data)?;
         let wal = &config.data.wal_dir;
         if !wal.as_os_str().is_empty() && *wal != data.join("wal") {
-            fs::create_dir_all(wal).map_err(|error| told("cannot create", wal, error))?;
+            create_root(wal).map_err(|error| told("cannot create", wal, error))?;
             link_wal(&data.join("wal"), wal)?;
+            sync_folder(&data).map_err(|error| told("cannot sync", &data, error))?;
         }
         Ok(Self { data, meta, _lock: lock })
     }

@@ -13,6 +13,7 @@
 //!        varint tombstones: predicate, varint files, varint ids each as difference to the one before
 //!        varint WALs: varint WAL id, varint sequence up to which this shard's entries are in the files
 
+use crate::checksum;
 use crate::compact::tombstone::{Predicate, Tombstone, take_byte};
 use crate::disk::{AlignedBuffer, DirEntry, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -94,7 +95,7 @@ impl Manifest {
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        bytes.extend_from_slice(&checksum::of(&body).to_le_bytes());
         bytes.extend_from_slice(&body);
         bytes
     }
@@ -113,7 +114,7 @@ impl Manifest {
         let body = bytes
             .get(HEADER_BYTES..HEADER_BYTES + u32_at(8) as usize)
             .ok_or((8, "shorter than its length says"))?;
-        if crc32c::crc32c(body) != u32_at(12) {
+        if !checksum::is(body, u32_at(12)) {
             return Err((12, "checksum"));
         }
         let mut rest = body;

@@ -6,7 +6,9 @@
 //! 3. All others are decoded and gathered; what lies before the next block's first time is final: of equal timestamps
 //!    the later file's field has won. Final rows are written in full blocks, so that small blocks grow together.
 //!
-//! Memory: per file the blocks read ahead ([`READ_AHEAD_BYTES`]), and the rows that overlap at one time.
+//! Memory: per file the blocks read ahead ([`READ_AHEAD_BYTES`], less where the pool is small), the rows that overlap at
+//! one time, and what the writer holds. It is charged to the core's compaction pool; a merge of more than
+//! [`FILES_MIN`] files that does not fit ends with [`Error::Full`], to be tried again with fewer.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,16 +16,23 @@ use std::rc::Rc;
 use crate::codec::Temperature;
 use crate::compact::Pace;
 use crate::compact::file::ShardFile;
+use crate::compact::plan::FILES_MIN;
 use crate::compact::snapshot::{work_of, write_rows};
 use crate::compact::tombstone::{Tombstone, masks};
 use crate::disk::Disk;
 use crate::error::Result;
-use crate::model::{Field, Rows, TimeRange};
+use crate::model::{ColumnData, Field, Rows, TimeRange};
+use crate::pool::Pool;
 use crate::tsm::{BLOCK_ROWS_MAX, BlockEntry, FileMeta, Schema, SeriesCursor, TsmReader, TsmWriter, Wanted};
 
-/// Bytes of block data read ahead per file. Times [`COMPACTION_FILES_MAX`](crate::limits::COMPACTION_FILES_MAX) it is
-/// the memory of a merge.
+/// Bytes of block data read ahead per file.
 const READ_AHEAD_BYTES: u64 = 256 << 10;
+const READ_AHEAD_BYTES_MIN: u64 = 32 << 10;
+/// What all files together read ahead, and what is gathered before it is written, as parts of the pool.
+const READ_AHEAD_PART: u64 = 4;
+const GATHERED_PART: u64 = 4;
+/// About what the entry of a block takes in memory.
+const BLOCK_ENTRY_BYTES: u64 = 192;
 /// A block of fewer rows is joined with its neighbours.
 const COPY_ROWS_MIN: u32 = BLOCK_ROWS_MAX as u32 / 2;
 /// Rows gathered before final ones are written.
@@ -44,7 +53,30 @@ pub struct Merge<D: Disk> {
     tombstones: Rc<Vec<Rc<Tombstone>>>,
     /// Blocks of files with other encodings are written anew.
     is_cold: bool,
+    read_ahead_bytes: u64,
+    gathered_bytes_max: u64,
+    charge: Charge,
     pub counts: MergeCounts,
+}
+
+/// What the merge holds of the compaction pool; given back when it ends, however it does.
+struct Charge {
+    pool: Pool,
+    bytes: u64,
+}
+
+impl Charge {
+    fn set(&mut self, bytes: u64) {
+        self.pool.charge(bytes);
+        self.pool.give_back(self.bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.pool.give_back(self.bytes);
+    }
 }
 
 /// One input file.
@@ -54,6 +86,8 @@ struct Lane<D: Disk> {
     schema: Rc<Schema>,
     cursor: SeriesCursor<D>,
     ahead: VecDeque<Series>,
+    /// Bytes of what was read ahead last, used up or not.
+    held_bytes: u64,
     is_at_end: bool,
 }
 
@@ -65,21 +99,23 @@ struct Series {
 
 impl<D: Disk> Lane<D> {
     /// Reads ahead when nothing is left; the lane's next series afterwards, if any, is `ahead[0]`.
-    async fn fill(&mut self, counts: &mut MergeCounts) -> Result<()> {
+    async fn fill(&mut self, read_ahead_bytes: u64, counts: &mut MergeCounts) -> Result<()> {
         if !self.ahead.is_empty() || self.is_at_end {
             return Ok(());
         }
+        self.held_bytes = 0;
         let mut bytes = 0;
-        while bytes < READ_AHEAD_BYTES {
+        while bytes < read_ahead_bytes {
             let Some(series) = self.cursor.next().await? else {
                 self.is_at_end = true;
                 break;
             };
             let length: u64 = series.blocks.iter().map(|block| block.data_length).sum();
             bytes += 1024 + length;
+            self.held_bytes += series.key.len() as u64 + BLOCK_ENTRY_BYTES * series.blocks.len() as u64;
             let blocks = series.blocks.into_iter().map(|block| (block, None)).collect();
             self.ahead.push_back(Series { key: series.key, blocks });
-            if bytes > READ_AHEAD_BYTES {
+            if bytes > read_ahead_bytes {
                 break;
             }
         }
@@ -88,12 +124,13 @@ impl<D: Disk> Lane<D> {
         let mut taken = 0;
         for (block, _) in self.ahead.iter().flat_map(|series| &series.blocks) {
             taken += block.data_length;
-            if taken > READ_AHEAD_BYTES && !wanted.is_empty() {
+            if taken > read_ahead_bytes && !wanted.is_empty() {
                 break;
             }
             wanted.push(block.clone());
         }
         counts.bytes_read += taken;
+        self.held_bytes += taken;
         let mut slots = self.ahead.iter_mut().flat_map(|series| &mut series.blocks);
         let mut rest = wanted.as_slice();
         while !rest.is_empty() {
@@ -110,6 +147,7 @@ impl<D: Disk> Lane<D> {
     async fn bytes(
         &self,
         blocks: &mut VecDeque<(BlockEntry, Option<Vec<u8>>)>,
+        read_ahead_bytes: u64,
         counts: &mut MergeCounts,
     ) -> Result<Option<(BlockEntry, Vec<u8>)>> {
         if blocks.front().is_some_and(|(_, bytes)| bytes.is_none()) {
@@ -117,7 +155,7 @@ impl<D: Disk> Lane<D> {
             let wanted: Vec<BlockEntry> = blocks
                 .iter()
                 .take_while(|(block, bytes)| {
-                    let is_taken = bytes.is_none() && (length == 0 || length < READ_AHEAD_BYTES);
+                    let is_taken = bytes.is_none() && (length == 0 || length < read_ahead_bytes);
                     length += block.data_length.max(1);
                     is_taken
                 })
@@ -148,9 +186,10 @@ impl<D: Disk> Lane<D> {
 }
 
 impl<D: Disk> Merge<D> {
-    /// Starts merging `files` (oldest first) into the file `path`.
+    /// Starts merging `files` (oldest first) into the file `path`, with memory of `pool`.
     pub async fn start(
         disk: &D,
+        pool: &Pool,
         path: &str,
         files: &[Rc<ShardFile<D>>],
         tombstones: Rc<Vec<Rc<Tombstone>>>,
@@ -165,21 +204,34 @@ impl<D: Disk> Merge<D> {
                 cursor: reader.cursor(b""),
                 reader,
                 ahead: VecDeque::new(),
+                held_bytes: 0,
                 is_at_end: false,
             });
         }
+        let read_ahead_bytes = pool.max() / READ_AHEAD_PART / lanes.len().max(1) as u64;
         let writer = TsmWriter::create(disk, path, temperature).await?;
         let is_cold = temperature == Temperature::Cold;
-        Ok(Self { lanes, writer, tombstones, is_cold, counts: MergeCounts::default() })
+        Ok(Self {
+            lanes,
+            writer,
+            tombstones,
+            is_cold,
+            read_ahead_bytes: read_ahead_bytes.clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES),
+            gathered_bytes_max: pool.max() / GATHERED_PART,
+            charge: Charge { pool: pool.clone(), bytes: 0 },
+            counts: MergeCounts::default(),
+        })
     }
 
-    /// Merges about `budget` bytes of input; whether there is more.
+    /// Merges about `budget` bytes of input; whether there is more. [`Error::Full`]: the memory is too little for so many
+    /// files.
     pub async fn step(&mut self, budget: u64, pace: &Pace) -> Result<bool> {
         let until = self.counts.bytes_read + budget;
         loop {
             for lane in &mut self.lanes {
-                lane.fill(&mut self.counts).await?;
+                lane.fill(self.read_ahead_bytes, &mut self.counts).await?;
             }
+            self.charge(0)?;
             let Some(key) =
                 self.lanes.iter().filter_map(|lane| Some(&lane.ahead.front()?.key)).min().cloned()
             else {
@@ -206,6 +258,17 @@ impl<D: Disk> Merge<D> {
         self.writer.abandon().await
     }
 
+    /// Charges what the merge holds now, `gathered` bytes of rows among it.
+    fn charge(&mut self, gathered: u64) -> Result<()> {
+        let ahead: u64 = self.lanes.iter().map(|lane| lane.held_bytes).sum();
+        self.charge.set(ahead + gathered + self.writer.memory_bytes() as u64);
+        let pool = &self.charge.pool;
+        match self.lanes.len() > FILES_MIN && pool.used() > pool.max() {
+            true => Err(pool.refuse()),
+            false => Ok(()),
+        }
+    }
+
     async fn merge_series(&mut self, key: &[u8], pace: &Pace) -> Result<()> {
         let mut parts: Vec<Part> = Vec::new();
         for (lane_at, lane) in self.lanes.iter_mut().enumerate() {
@@ -220,9 +283,8 @@ impl<D: Disk> Merge<D> {
         let mut gathered = Gathered::default();
         while let Some(at) = first_part(&parts) {
             let lane = &self.lanes[parts[at].lane];
-            let Some((block, bytes)) = lane.bytes(&mut parts[at].blocks, &mut self.counts).await? else {
-                break;
-            };
+            let taken = lane.bytes(&mut parts[at].blocks, self.read_ahead_bytes, &mut self.counts).await?;
+            let Some((block, bytes)) = taken else { break };
             let span = TimeRange::new(block.min_time, block.max_time.saturating_add(1));
             let next = first_part(&parts).map(|at| parts[at].blocks[0].0.min_time);
             let is_masked = parts[at].masks.iter().any(|mask| mask.overlaps(&span));
@@ -246,7 +308,9 @@ impl<D: Disk> Merge<D> {
             }
             let work = work_of(&rows);
             gathered.add(parts[at].lane, rows);
-            if gathered.rows >= GATHERED_ROWS_MAX && next.is_some() {
+            self.charge(gathered.bytes)?;
+            let is_much = gathered.rows >= GATHERED_ROWS_MAX || gathered.bytes >= self.gathered_bytes_max;
+            if is_much && next.is_some() {
                 let rows = gathered.take_before(next.unwrap_or(i64::MAX), false);
                 write_rows(&mut self.writer, &rows).await?;
             }
@@ -275,6 +339,17 @@ fn first_part(parts: &[Part]) -> Option<usize> {
 struct Gathered {
     parts: Vec<(usize, Rows)>,
     rows: usize,
+    bytes: u64,
+}
+
+/// Bytes of rows in memory.
+fn bytes_of(rows: &Rows) -> u64 {
+    let columns = rows.columns.iter().map(|column| match &column.data {
+        ColumnData::Float(_) | ColumnData::Integer(_) | ColumnData::Unsigned(_) => 8 * rows.len(),
+        ColumnData::Boolean(_) => rows.len(),
+        ColumnData::String(strings) => 4 * rows.len() + strings.bytes.len(),
+    });
+    (8 * rows.len() + columns.sum::<usize>()) as u64
 }
 
 impl Gathered {
@@ -289,6 +364,7 @@ impl Gathered {
     fn add(&mut self, lane: usize, rows: Rows) {
         if !rows.is_empty() {
             self.rows += rows.len();
+            self.bytes += bytes_of(&rows);
             self.parts.push((lane, rows));
         }
     }
@@ -321,6 +397,7 @@ impl Gathered {
             merged = merged.part(0, full);
         }
         self.rows = kept.iter().map(|(_, rows)| rows.len()).sum();
+        self.bytes = kept.iter().map(|(_, rows)| bytes_of(rows)).sum();
         self.parts = kept;
         merged
     }

@@ -31,13 +31,18 @@ pub struct FileFacts {
     pub tombstones: usize,
 }
 
+/// Files a merge may always have, however little memory there is: with fewer, a plan might not shrink [`measure`].
+pub const FILES_MIN: usize = 3;
+
 /// What the plan must know of the shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardFacts {
     /// No write for long enough to make it full.
     pub is_cold: bool,
     /// It has been cold so long that it is made full whatever it costs.
     pub is_overdue: bool,
+    /// Files that fit into the memory of a merge, as far as is known.
+    pub files_max: usize,
 }
 
 /// Merge `count` files from position `start` into one of `level`.
@@ -50,12 +55,13 @@ pub struct Plan {
 
 /// The next thing to do, or `None` when the files are as they should be.
 pub fn plan(files: &[FileFacts], shard: ShardFacts) -> Option<Plan> {
+    let files_max = shard.files_max.clamp(FILES_MIN, COMPACTION_FILES_MAX);
     if shard.is_cold
-        && let Some(plan) = plan_full(files, shard.is_overdue)
+        && let Some(plan) = plan_full(files, shard.is_overdue, files_max)
     {
         return Some(plan);
     }
-    plan_level(files).or_else(|| plan_masked(files))
+    plan_level(files, files_max).or_else(|| plan_masked(files))
 }
 
 /// What every plan makes smaller: files, files not full, and tombstones on files.
@@ -65,7 +71,7 @@ pub fn measure(files: &[FileFacts]) -> usize {
 }
 
 /// All files into one. More than fit in one merge are brought together in several, the oldest first.
-fn plan_full(files: &[FileFacts], is_overdue: bool) -> Option<Plan> {
+fn plan_full(files: &[FileFacts], is_overdue: bool, files_max: usize) -> Option<Plan> {
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     let unfull: u64 = files.iter().filter(|file| file.level < LEVEL_FULL).map(|file| file.bytes).sum();
     let is_masked = files.iter().any(|file| file.tombstones > 0);
@@ -74,16 +80,16 @@ fn plan_full(files: &[FileFacts], is_overdue: bool) -> Option<Plan> {
     if !is_due || files.is_empty() {
         return None;
     }
-    if files.len() > COMPACTION_FILES_MAX {
+    if files.len() > files_max {
         // The newest files are the smallest: bringing them together first rewrites least.
-        let start = files.len() - COMPACTION_FILES_MAX;
-        return Some(Plan { start, count: COMPACTION_FILES_MAX, level: LEVEL_MAX });
+        let start = files.len() - files_max;
+        return Some(Plan { start, count: files_max, level: LEVEL_MAX });
     }
     Some(Plan { start: 0, count: files.len(), level: LEVEL_FULL })
 }
 
 /// The first run of neighbours of the lowest level that is long enough. Files of lower levels in between go along.
-fn plan_level(files: &[FileFacts]) -> Option<Plan> {
+fn plan_level(files: &[FileFacts], files_max: usize) -> Option<Plan> {
     for level in LEVEL_SNAPSHOT..LEVEL_MAX {
         let mut start = 0;
         for at in 0..=files.len() {
@@ -91,7 +97,7 @@ fn plan_level(files: &[FileFacts]) -> Option<Plan> {
                 continue;
             }
             if at - start >= FAN_IN {
-                let count = (at - start).min(COMPACTION_FILES_MAX);
+                let count = (at - start).min(files_max);
                 return Some(Plan { start, count, level: level + 1 });
             }
             start = at + 1;
@@ -115,8 +121,8 @@ mod tests {
         FileFacts { level, bytes, tombstones: 0 }
     }
 
-    const HOT: ShardFacts = ShardFacts { is_cold: false, is_overdue: false };
-    const COLD: ShardFacts = ShardFacts { is_cold: true, is_overdue: false };
+    const HOT: ShardFacts = ShardFacts { is_cold: false, is_overdue: false, files_max: COMPACTION_FILES_MAX };
+    const COLD: ShardFacts = ShardFacts { is_cold: true, ..HOT };
 
     #[test]
     fn neighbours_of_a_level_become_one_of_the_next() {
@@ -133,7 +139,7 @@ mod tests {
         assert_eq!(plan(&[file(1, 1)], COLD), Some(Plan { start: 0, count: 1, level: LEVEL_FULL }));
         assert_eq!(plan(&[file(LEVEL_FULL, 1)], COLD), None);
         assert_eq!(plan(&[file(LEVEL_FULL, 100), file(1, 5)], COLD), None);
-        let overdue = ShardFacts { is_cold: true, is_overdue: true };
+        let overdue = ShardFacts { is_overdue: true, ..COLD };
         let full = Some(Plan { start: 0, count: 2, level: LEVEL_FULL });
         assert_eq!(plan(&[file(LEVEL_FULL, 100), file(1, 5)], overdue), full);
         assert_eq!(plan(&[file(LEVEL_FULL, 100), file(1, 50)], COLD), full);
@@ -157,8 +163,9 @@ mod tests {
             files in prop::collection::vec((1u8..=LEVEL_FULL, 1u64..1000, 0usize..100), 0..80),
             is_cold: bool,
             is_overdue: bool,
+            files_max in 0usize..20,
         ) {
-            let shard = ShardFacts { is_cold, is_overdue };
+            let shard = ShardFacts { is_cold, is_overdue, files_max };
             let mut files: Vec<FileFacts> = files
                 .into_iter()
                 .map(|(level, bytes, tombstones)| FileFacts { level, bytes, tombstones })

@@ -48,9 +48,13 @@ pub trait Disk: Clone + 'static {
     async fn remove_file(&self, path: &str) -> Result<()>;
     /// Removes a folder and all in it; what is not there is no error.
     async fn remove_dir_all(&self, path: &str) -> Result<()>;
-    /// Creates a folder and its parents, and syncs every folder it created and their parents.
+    /// Creates a folder and its parents. They survive a power cut when it answers, also those that were there before:
+    /// another core may have made them a moment ago.
     async fn create_dir_all(&self, path: &str) -> Result<()>;
     async fn sync_dir(&self, path: &str) -> Result<()>;
+    /// Makes durable whatever can be read now. What a start does first: a process that was killed leaves names and bytes
+    /// behind that can be read, and yet would not survive a power cut, and the start builds on them.
+    async fn sync_all(&self) -> Result<()>;
     /// The entries of a folder sorted by name; empty when it does not exist.
     async fn list(&self, path: &str) -> Result<Vec<DirEntry>>;
     /// Bytes a write may still take.

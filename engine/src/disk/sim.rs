@@ -93,6 +93,7 @@ struct State {
     fail_write_at: Option<u64>,
     fail_sync_at: Option<u64>,
     fail_read_at: Option<u64>,
+    has_failed: bool,
     is_paused: bool,
     wakers: Vec<Waker>,
 }
@@ -132,6 +133,7 @@ impl SimDisk {
             fail_write_at: None,
             fail_sync_at: None,
             fail_read_at: None,
+            has_failed: false,
             is_paused: false,
             wakers: Vec::new(),
         };
@@ -215,6 +217,29 @@ impl SimDisk {
     pub fn crash(&self) -> SimDisk {
         let seed = self.state.borrow_mut().random.next();
         self.crash_with_seed(seed)
+    }
+
+    /// The disk as after a kill of the process: the kernel keeps what was written, durable or not. This one answers
+    /// nothing any more.
+    pub fn kill(&self) -> SimDisk {
+        let mut state = self.state.borrow_mut();
+        if state.stopped.is_none() {
+            state.stopped = Some(Stopped::Fails);
+            state.wake();
+        }
+        let options = SimOptions { seed: state.random.next(), ..state.options };
+        let next = Self::from_names(options, state.names.clone());
+        {
+            let mut next = next.state.borrow_mut();
+            next.durable_names = state.durable_names.clone();
+            next.pending_names = state.pending_names.clone();
+        }
+        next
+    }
+
+    /// Whether a fault asked for has struck.
+    pub fn has_failed(&self) -> bool {
+        self.state.borrow().has_failed
     }
 
     /// As [`SimDisk::crash`], with the subset of unsynced changes that `seed` picks: one state, many images.
@@ -338,7 +363,10 @@ impl SimDisk {
         }
         self.while_running(operation, path).await?;
         match verdict {
-            Verdict::Fails => Err(io_error(operation, path, libc::EIO)),
+            Verdict::Fails => {
+                self.state.borrow_mut().has_failed = true;
+                Err(io_error(operation, path, libc::EIO))
+            }
             _ => Ok(()),
         }
     }
@@ -431,11 +459,10 @@ impl Disk for SimDisk {
         ends.push(path.len());
         for end in ends {
             let part = &path[..end];
-            if self.state.borrow().is_dir(part) {
-                continue;
+            if !self.state.borrow().is_dir(part) {
+                let change = vec![(part.to_owned(), Some(Entry::Dir))];
+                self.change_names("create folder", part, change).await?;
             }
-            let change = vec![(part.to_owned(), Some(Entry::Dir))];
-            self.change_names("create folder", part, change).await?;
             self.sync_dir(parent_of(part)).await?;
         }
         Ok(())
@@ -454,6 +481,26 @@ impl Disk for SimDisk {
         let pending = self.state.borrow().pending_names.len();
         self.answer(verdict, "sync folder", &path).await?;
         self.state.borrow_mut().sync_names(&path, pending);
+        Ok(())
+    }
+
+    async fn sync_all(&self) -> Result<()> {
+        self.while_running("sync all", "").await?;
+        let verdict = self.state.borrow_mut().count_sync();
+        self.answer(verdict, "sync all", "").await?;
+        let mut state = self.state.borrow_mut();
+        for change in std::mem::take(&mut state.pending_names) {
+            apply_names(&mut state.durable_names, &change);
+        }
+        for entry in state.names.values() {
+            if let Entry::File(node) = entry {
+                let mut node = node.borrow_mut();
+                for block in std::mem::take(&mut node.dirty) {
+                    node.sync_range(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+                }
+                node.sync_length();
+            }
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -148,11 +149,16 @@ impl Disk for UringDisk {
     }
 
     async fn create_dir_all(&self, path: &str) -> Result<()> {
-        self.names("create folder", &self.path(path), create_and_sync_folders).await
+        let root = self.root.to_path_buf();
+        self.names("create folder", &self.path(path), move |path| create_and_sync_folders(path, &root)).await
     }
 
     async fn sync_dir(&self, path: &str) -> Result<()> {
         self.names("sync folder", &self.path(path), sync_folder).await
+    }
+
+    async fn sync_all(&self) -> Result<()> {
+        self.names("sync all", &self.root, sync_file_systems).await
     }
 
     async fn list(&self, path: &str) -> Result<Vec<DirEntry>> {
@@ -280,23 +286,64 @@ fn absent_is_fine(answer: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Makes the names in a folder durable.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
-/// Creates what is missing from the top down; each new folder and its parent are synced before the next.
-fn create_and_sync_folders(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+/// Creates what is missing below `root` from the top down; each folder's name is synced before the next.
+fn create_and_sync_folders(path: &Path, root: &Path) -> io::Result<()> {
+    if path == root {
         return Ok(());
     }
     let parent = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    create_and_sync_folders(parent)?;
+    create_and_sync_folders(parent, root)?;
     match std::fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        // Also where another core just made it: the name may not be durable yet.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(error),
+        _ => sync_folder(parent),
     }
-    sync_folder(path)?;
-    sync_folder(parent)
+}
+
+/// Creates a folder with its parents, for the composition root: durable, whoever made them.
+pub fn create_root(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    if !path.is_dir() {
+        if let Some(parent) = path.parent() {
+            create_root(parent)?;
+        }
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    match path.parent().map_or(Ok(()), sync_folder) {
+        // Whoever made it for this user had more rights.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
+/// The file system of `root`, and those its folders are on: the WAL may have one of its own.
+fn sync_file_systems(root: &Path) -> io::Result<()> {
+    sync_file_system(root)?;
+    let device = std::fs::metadata(root)?.dev();
+    for entry in std::fs::read_dir(root)? {
+        let path = entry?.path();
+        if std::fs::metadata(&path).is_ok_and(|found| found.is_dir() && found.dev() != device) {
+            sync_file_system(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_file_system(path: &Path) -> io::Result<()> {
+    let folder = std::fs::File::open(path)?;
+    // SAFETY: the descriptor is open through the call.
+    match unsafe { libc::syncfs(folder.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn list_folder(path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -15,7 +15,7 @@ use crate::compact::tombstone::{take_byte, take_bytes};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::fields::{FieldDefinition, FieldTypes};
-use crate::journal::{Journal, JournalOptions, Replay};
+use crate::journal::{Damage, Journal, JournalOptions, Replay, ReplayReport};
 use crate::model::batch::put_varint;
 use crate::model::{FieldType, ShardGroupId};
 use crate::wait::Gate;
@@ -27,19 +27,26 @@ const JOURNALS_OPEN_MAX: usize = 32;
 pub struct Registrar<D: Disk> {
     disk: D,
     types: Rc<RefCell<FieldTypes>>,
+    damages: Damages,
     journals: RefCell<HashMap<ShardGroupId, Rc<Journal<D>>>>,
     /// One decision at a time.
     deciding: Gate,
 }
+
+/// Damages found in journals of types.
+pub type Damages = Rc<RefCell<Vec<Damage>>>;
+
+/// Damages kept to be told.
+const DAMAGES_MAX: usize = 1024;
 
 fn folder(group: ShardGroupId) -> String {
     format!("data/{group}/fields")
 }
 
 impl<D: Disk> Registrar<D> {
-    /// `types` is the core's copy, which decisions are added to.
-    pub fn new(disk: D, types: Rc<RefCell<FieldTypes>>) -> Self {
-        Self { disk, types, journals: RefCell::new(HashMap::new()), deciding: Gate::new() }
+    /// `types` is the core's copy, which decisions are added to; `damages` takes what is damaged in the journals.
+    pub fn new(disk: D, types: Rc<RefCell<FieldTypes>>, damages: Damages) -> Self {
+        Self { disk, types, damages, journals: RefCell::new(HashMap::new()), deciding: Gate::new() }
     }
 
     /// Decides types and answers those that hold, in the order asked. New ones are durable when it answers.
@@ -88,7 +95,8 @@ impl<D: Disk> Registrar<D> {
             apply(&mut self.types.borrow_mut(), group, record.body)
                 .ok_or_else(|| malformed(&folder, record.sequence))?;
         }
-        let (journal, _report) = replay.finish(0).await?;
+        let (journal, report) = replay.finish(0).await?;
+        note_damages(&self.damages, &report);
         let journal = Rc::new(journal);
         self.journals.borrow_mut().insert(group, journal.clone());
         Ok(journal)
@@ -106,7 +114,12 @@ impl<D: Disk> Registrar<D> {
 }
 
 /// Reads a group's types into a core's copy without deciding anything: what a replay needs before its first entry.
-pub async fn read_types<D: Disk>(disk: &D, types: &RefCell<FieldTypes>, group: ShardGroupId) -> Result<()> {
+pub async fn read_types<D: Disk>(
+    disk: &D,
+    types: &RefCell<FieldTypes>,
+    damages: &Damages,
+    group: ShardGroupId,
+) -> Result<()> {
     let folder = folder(group);
     let mut replay = Replay::open(disk.clone(), &folder, JournalOptions::growing()).await?;
     types.borrow_mut().learn(group, &[]);
@@ -114,7 +127,19 @@ pub async fn read_types<D: Disk>(disk: &D, types: &RefCell<FieldTypes>, group: S
         apply(&mut types.borrow_mut(), group, record.body)
             .ok_or_else(|| malformed(&folder, record.sequence))?;
     }
+    note_damages(damages, replay.report());
     Ok(())
+}
+
+/// Types that are lost may be decided otherwise from now on; the values that have them stay as they are. What is known
+/// already is not told twice.
+fn note_damages(damages: &Damages, report: &ReplayReport) {
+    let mut known = damages.borrow_mut();
+    for damage in &report.damages {
+        if known.len() < DAMAGES_MAX && !known.contains(damage) {
+            known.push(damage.clone());
+        }
+    }
 }
 
 fn malformed(folder: &str, sequence: u64) -> Error {
@@ -170,7 +195,7 @@ mod tests {
         block_on(async {
             let disk = SimDisk::new(7);
             let group = ShardGroupId(3);
-            let open = |disk: &SimDisk| Registrar::new(disk.clone(), Rc::default());
+            let open = |disk: &SimDisk| Registrar::new(disk.clone(), Rc::default(), Rc::default());
             let registrar = open(&disk);
             let float = definition("m", "v", FieldType::Float);
             let other = definition("n", "v", FieldType::Integer);
@@ -184,7 +209,7 @@ mod tests {
 
             let disk = disk.crash();
             let types = RefCell::default();
-            read_types(&disk, &types, group).await.expect("reads");
+            read_types(&disk, &types, &Rc::default(), group).await.expect("reads");
             assert_eq!(types.borrow().field_type(group, b"m", b"v"), None);
             assert_eq!(types.borrow().field_type(group, b"n", b"v"), Some(FieldType::Integer));
         });

@@ -14,6 +14,7 @@
 //! Header and body have their own checksums, so that a record whose body is torn still tells where it ends.
 
 use super::Compression;
+use crate::checksum;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES};
 use crate::error::{Error, Result};
 
@@ -154,7 +155,7 @@ impl Packed {
     /// Fills the header in: the whole record as it is written.
     pub(super) fn seal(mut self, place: Place) -> AlignedBuffer {
         let stored = &self.buffer.as_slice()[RECORD_HEADER_BYTES..];
-        let (stored_len, body_crc) = (stored.len() as u32, crc32c::crc32c(stored));
+        let (stored_len, body_crc) = (stored.len() as u32, checksum::of(stored));
         let mut header = [0; RECORD_HEADER_BYTES];
         header[8..12].copy_from_slice(&body_crc.to_le_bytes());
         header[12..16].copy_from_slice(&stored_len.to_le_bytes());
@@ -164,7 +165,7 @@ impl Packed {
         header[32..40].copy_from_slice(&place.epoch.to_le_bytes());
         header[40..48].copy_from_slice(&place.durable.to_le_bytes());
         header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-        let header_crc = crc32c::crc32c(&header[8..]);
+        let header_crc = checksum::of(&header[8..]);
         header[4..8].copy_from_slice(&header_crc.to_le_bytes());
         self.buffer.as_mut_slice()[..RECORD_HEADER_BYTES].copy_from_slice(&header);
         self.buffer.pad();
@@ -190,7 +191,7 @@ impl Header {
         if u32_at(header, 0) != MAGIC || u64_at(header, 32) != epoch {
             return None;
         }
-        if u32_at(header, 4) != crc32c::crc32c(&header[8..]) {
+        if !checksum::is(&header[8..], u32_at(header, 4)) {
             return None;
         }
         let header = Self {
@@ -220,7 +221,7 @@ impl Header {
         let start = at + RECORD_HEADER_BYTES;
         let stored =
             bytes.get(start..start + self.stored_len as usize).ok_or("record reaches past the end")?;
-        if crc32c::crc32c(stored) != self.body_crc {
+        if !checksum::is(stored, self.body_crc) {
             return Err("checksum of a record's body");
         }
         body.clear();
@@ -239,7 +240,7 @@ impl Header {
     pub(super) fn body_is_sound(&self, bytes: &[u8], at: usize) -> bool {
         let start = at + RECORD_HEADER_BYTES;
         let stored = bytes.get(start..start + self.stored_len as usize);
-        stored.is_some_and(|stored| crc32c::crc32c(stored) == self.body_crc)
+        stored.is_some_and(|stored| checksum::is(stored, self.body_crc))
     }
 }
 

@@ -13,6 +13,8 @@ use crate::compact::plan::{LEVEL_FULL, LEVEL_SNAPSHOT, Plan, ShardFacts, plan};
 use crate::compact::snapshot::write_snapshot;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::limits::COMPACTION_FILES_MAX;
+use crate::model::ShardId;
 use crate::shard::{FileSet, Shard};
 use crate::tsm::FileMeta;
 
@@ -29,6 +31,8 @@ const WAL_PART_MAX: (u64, u64) = (3, 4);
 pub(super) struct Running<D: Disk> {
     pub shard: Rc<Shard<D>>,
     pub merge: Merge<D>,
+    /// Bytes of its files.
+    pub bytes_total: u64,
     /// Ids of the files it merges.
     inputs: Vec<u64>,
     id: u64,
@@ -39,12 +43,20 @@ impl<D: Disk> Store<D> {
     /// Does a bounded piece of background work: about `budget` bytes of a merge, or one snapshot. An error concerns one
     /// piece of work; the next call goes on with another, or tries again.
     pub async fn background_step(&self, now_ns: u64, budget: u64) -> Result<Step> {
-        let inner = &*self.0;
-        if inner.is_closing.get() {
+        if self.0.is_closing.get() {
             return Err(Error::Closed);
         }
+        self.0.background_seen.set(self.0.background.count());
+        // Caches and files stay as they are: the WAL has what the next start needs.
+        if self.refusal().is_some() {
+            return Ok(Step::IdleUntil(now_ns.saturating_add(IDLE_NS)));
+        }
+        self.watch(self.step(now_ns, budget).await)
+    }
+
+    async fn step(&self, now_ns: u64, budget: u64) -> Result<Step> {
+        let inner = &*self.0;
         inner.now_ns.set(inner.now_ns.get().max(now_ns));
-        inner.background_seen.set(inner.background.count());
         let _inside = inner.structure.enter().await;
         self.remove_replaced().await?;
         if let Some(shard) = self.snapshot_due(now_ns) {
@@ -58,6 +70,14 @@ impl<D: Disk> Store<D> {
             return Ok(Step::More);
         }
         Ok(Step::IdleUntil(self.next_due(now_ns)))
+    }
+
+    /// The merge under way: its shard, bytes read and bytes of all its files.
+    pub fn merge_progress(&self) -> Option<(ShardId, u64, u64)> {
+        let running = self.0.running.borrow();
+        running
+            .as_ref()
+            .map(|running| (running.shard.id, running.merge.counts.bytes_read, running.bytes_total))
     }
 
     /// Lets the WAL of an idle core rest; false when it is too early, or there is nothing to give back.
@@ -197,7 +217,18 @@ impl<D: Disk> Store<D> {
                 *inner.running.borrow_mut() = Some(running);
                 Ok(true)
             }
-            Ok(false) => self.finish_merge(running).await.map(|()| true),
+            Ok(false) => {
+                let files_max = &running.shard.merge_files_max;
+                files_max.set((files_max.get() * 2).min(COMPACTION_FILES_MAX));
+                self.finish_merge(running).await.map(|()| true)
+            }
+            Err(Error::Full { .. }) => {
+                // The same again with fewer files; three always fit.
+                running.shard.merge_files_max.set(running.inputs.len() / 2);
+                inner.stats.borrow_mut().compactions_narrowed += 1;
+                running.merge.abandon().await?;
+                Ok(true)
+            }
             Err(error) => {
                 // Damage, or a failing disk: the shard is left as it is until something changes in it.
                 running.shard.wants_plan.set(false);
@@ -210,7 +241,7 @@ impl<D: Disk> Store<D> {
 
     async fn finish_merge(&self, running: Running<D>) -> Result<()> {
         let inner = &*self.0;
-        let Running { shard, merge, inputs, id, level } = running;
+        let Running { shard, merge, inputs, id, level, .. } = running;
         let (meta, counts) = merge.finish().await?;
         let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
         let mut manifest = (*set.manifest).clone();
@@ -281,6 +312,7 @@ impl<D: Disk> Store<D> {
             let facts = ShardFacts {
                 is_cold: cold_ns >= inner.options.full_cold_ns && !shard.needs_snapshot(),
                 is_overdue: cold_ns >= OVERDUE_NS,
+                files_max: shard.merge_files_max.get(),
             };
             let Some(plan) = plan(&set.facts(), facts) else {
                 // Nothing more will come of these files by waiting.
@@ -313,14 +345,22 @@ impl<D: Disk> Store<D> {
             return self.replace_files(shard, set, manifest).await;
         }
         let id = self.next_id(shard, &mut manifest);
-        let merge =
-            Merge::start(&inner.disk, &shard.path(id), files, set.tombstones.clone(), temperature).await;
+        let bytes_total = files.iter().map(|file| file.entry.bytes).sum();
+        let merge = Merge::start(
+            &inner.disk,
+            &inner.pools.compaction,
+            &shard.path(id),
+            files,
+            set.tombstones.clone(),
+            temperature,
+        )
+        .await;
         let merge = merge.inspect_err(|_| {
             shard.wants_plan.set(false);
             inner.stats.borrow_mut().compaction_errors += 1;
         })?;
         *inner.running.borrow_mut() =
-            Some(Running { shard: shard.clone(), merge, inputs, id, level: plan.level });
+            Some(Running { shard: shard.clone(), merge, bytes_total, inputs, id, level: plan.level });
         Ok(())
     }
 

@@ -28,6 +28,12 @@ enum Work {
     Delete { shards: Vec<ShardRef>, body: Vec<u8>, tombstone: Tombstone },
 }
 
+impl Pending {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+}
+
 #[derive(Default)]
 struct Answer {
     result: RefCell<Option<Result<()>>>,
@@ -139,7 +145,10 @@ impl<D: Disk> Store<D> {
     /// Group commit and the WAL's upkeep; a task of its own for the store's whole life. Ends with [`Store::close`].
     pub async fn commit_loop(&self) {
         let Some(wal) = self.0.wal.get() else { return };
-        futures_lite::future::zip(self.commit_groups(), wal.upkeep_loop()).await;
+        let upkeep = wal.upkeep_loop(|failed| {
+            let _ = self.watch::<()>(Err(failed));
+        });
+        futures_lite::future::zip(self.commit_groups(), upkeep).await;
     }
 
     async fn commit_groups(&self) {
@@ -179,7 +188,7 @@ impl<D: Disk> Store<D> {
         }
         let appended = match inner.wal.get() {
             _ if entries.is_empty() => Ok(0),
-            Some(wal) => wal.append(&entries).await,
+            Some(wal) => self.watch(wal.append(&entries).await),
             None => Err(Error::Closed),
         };
         drop(entries);

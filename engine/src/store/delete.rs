@@ -16,10 +16,17 @@ use crate::shard::{FileSet, Shard};
 impl<D: Disk> Store<D> {
     /// Deletes; masked in every later scan when it answers, and durable. Space comes back in the background.
     pub async fn delete(&self, request: DeleteRequest, now_ns: u64) -> Result<()> {
-        let inner = &*self.0;
-        if inner.is_closing.get() {
+        if self.0.is_closing.get() {
             return Err(Error::Closed);
         }
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        self.watch(self.delete_rows(request, now_ns).await)
+    }
+
+    async fn delete_rows(&self, request: DeleteRequest, now_ns: u64) -> Result<()> {
+        let inner = &*self.0;
         inner.now_ns.set(inner.now_ns.get().max(now_ns));
         let predicate =
             Predicate { measurement: request.measurement, series: request.series, time: request.time };

@@ -13,7 +13,7 @@ use crate::journal::ReplayReport;
 use crate::limits::CACHE_GENERATION_BYTES_MAX;
 use crate::model::{Batch, ShardId};
 use crate::scan::request::ShardRef;
-use crate::wal::{Entry, WalOptions, WalReplay};
+use crate::wal::{Entry, WalReplay};
 
 /// A former core's WAL, read to its end.
 pub(super) struct Orphan<D: Disk> {
@@ -66,8 +66,7 @@ impl<D: Disk> Store<D> {
     /// Reads one WAL to its end.
     async fn read_wal(&self, wal_id: u64, foreign: &mut Vec<ForeignEntry>) -> Result<WalReplay<D>> {
         let inner = &*self.0;
-        let options = WalOptions { live_bytes_max: inner.options.wal_bytes_max, ..WalOptions::default() };
-        let mut replay = WalReplay::open(inner.disk.clone(), wal_id, options).await?;
+        let mut replay = WalReplay::open(inner.disk.clone(), wal_id, inner.options.wal()).await?;
         while let Some(group) = replay.next().await? {
             let sequence = group.sequence;
             for entry in &group.entries {
@@ -90,7 +89,9 @@ impl<D: Disk> Store<D> {
                 }
             }
             self.make_room().await?;
+            (inner.options.on_replay)(wal_id, replay.progress());
         }
+        (inner.options.on_replay)(wal_id, replay.progress());
         Ok(replay)
     }
 
@@ -118,7 +119,7 @@ impl<D: Disk> Store<D> {
             EntryKind::Write => {
                 let batch = Batch::from_bytes(body.to_vec()).map_err(|error| malformed(error.0))?;
                 if !inner.fields.borrow().knows_group(shard.group) {
-                    read_types(&inner.disk, &inner.fields, shard.group).await?;
+                    read_types(&inner.disk, &inner.fields, &inner.field_damages, shard.group).await?;
                 }
                 let verdict = inner.fields.borrow().check(shard.group, &batch);
                 // `make_room` keeps the caches far below what a generation takes: rows it does not take now, it never

@@ -22,6 +22,7 @@
 
 use super::FieldId;
 use super::statistics::{self, Statistics};
+use crate::checksum;
 use crate::codec::varint::{
     put_scaled, put_varint, take_bytes, take_count, take_length, take_scaled, take_u32,
 };
@@ -385,7 +386,7 @@ impl BlockEncoder {
     pub fn checksum(&mut self) {
         let data = &self.data;
         let set =
-            |chunk: &mut Chunk| chunk.crc = Some(crc32c::crc32c(&data[chunk.at..chunk.at + chunk.length]));
+            |chunk: &mut Chunk| chunk.crc = Some(checksum::of(&data[chunk.at..chunk.at + chunk.length]));
         for group in &mut self.groups {
             set(&mut group.times);
             group.columns.iter_mut().for_each(|column| set(&mut column.chunk));

@@ -15,6 +15,7 @@
 //! 252  u32      crc32c of the bytes before
 //! ```
 
+use crate::checksum;
 use crate::codec::DecodeError;
 use crate::codec::varint::{take_bytes, take_u32, take_u64};
 
@@ -91,7 +92,7 @@ impl Footer {
         }
         let mut bytes = [0; FOOTER_BYTES];
         bytes[..out.len()].copy_from_slice(&out);
-        let crc = crc32c::crc32c(&bytes[..FOOTER_BYTES - 4]);
+        let crc = checksum::of(&bytes[..FOOTER_BYTES - 4]);
         bytes[FOOTER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -102,7 +103,8 @@ impl Footer {
         if bytes[..8] != MAGIC[..] {
             return Err(DecodeError("footer: not a TSM file of ours"));
         }
-        if tail != crc32c::crc32c(bytes).to_le_bytes() {
+        let known = tail.try_into().map_err(|_| DecodeError("footer"))?;
+        if !checksum::is(bytes, u32::from_le_bytes(known)) {
             return Err(DecodeError("footer: checksum"));
         }
         let bytes = &mut bytes;

@@ -11,6 +11,7 @@ use super::schema::Schema;
 use super::statistics::{Statistics, statistics_of};
 use super::tags::{key_prefix, visit_page};
 use super::{FieldId, KEY_PREFIX_BYTES};
+use crate::checksum;
 use crate::codec::{DecodeError, Values};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -137,7 +138,7 @@ impl<D: Disk> TsmReader<D> {
             read = file.read_at(section.offset, section.length as usize).await?;
             &read
         };
-        if top.len() != section.length as usize || crc32c::crc32c(top) != section.crc {
+        if top.len() != section.length as usize || !checksum::is(top, section.crc) {
             return Err(corrupted(section.offset, DecodeError("top level of the index: checksum")));
         }
         let top = TopLevel::take(top, length).map_err(|what| corrupted(section.offset, what))?;
@@ -184,7 +185,7 @@ impl<D: Disk> TsmReader<D> {
 
     async fn read_checked(&self, offset: u64, length: u32, crc: u32, what: &str) -> Result<Vec<u8>> {
         let bytes = self.read(offset, length as usize).await?;
-        if crc32c::crc32c(&bytes) != crc {
+        if !checksum::is(&bytes, crc) {
             return Err(self.corrupted(offset, &format!("{what}: checksum")));
         }
         Ok(bytes)
@@ -372,7 +373,7 @@ impl<D: Disk> TsmReader<D> {
     }
 
     fn check_chunk(&self, block: &BlockEntry, chunk: &Chunk, bytes: &[u8]) -> Result<()> {
-        if chunk.crc.is_some_and(|crc| crc != crc32c::crc32c(bytes)) {
+        if chunk.crc.is_some_and(|crc| !checksum::is(bytes, crc)) {
             return Err(self.corrupted(block.data_at + chunk.at as u64, "chunk: checksum"));
         }
         Ok(())

@@ -13,6 +13,7 @@ use super::reader::TsmReader;
 use super::schema::{FieldEntry, Schema};
 use super::tags::TagBuilder;
 use super::{FieldId, TEMPORARY_SUFFIX};
+use crate::checksum;
 use crate::codec::Temperature;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -242,15 +243,25 @@ impl<D: Disk> TsmWriter<D> {
         entry.offset = self.offset();
         entry.length = bytes.len() as u32;
         entry.raw_length = raw_length;
-        entry.crc = crc32c::crc32c(&bytes);
+        entry.crc = checksum::of(&bytes);
         self.append(&bytes).await?;
         self.top.pages.push(entry);
         self.meta.index_pages += 1;
         Ok(())
     }
 
-    /// Ends the file, makes it durable and gives it its name. `None`, and no file, when nothing was written to it.
-    pub async fn finish(mut self, version_min: Version, version_max: Version) -> Result<Option<FileMeta>> {
+    /// Ends the file, makes it durable and gives it its name. `None`, and no file, when nothing was written to it. What
+    /// cannot be finished is removed: on a full disk it is in its own way.
+    pub async fn finish(self, version_min: Version, version_max: Version) -> Result<Option<FileMeta>> {
+        let (disk, temporary) = (self.disk.clone(), temporary_path(&self.path));
+        let finished = self.finish_file(version_min, version_max).await;
+        if finished.is_err() {
+            let _ = disk.remove_file(&temporary).await;
+        }
+        finished
+    }
+
+    async fn finish_file(mut self, version_min: Version, version_max: Version) -> Result<Option<FileMeta>> {
         if self.meta.series == 0 {
             self.abandon().await?;
             return Ok(None);
@@ -261,7 +272,7 @@ impl<D: Disk> TsmWriter<D> {
         }
         for (bytes, mut entry) in std::mem::take(&mut self.tags).into_pages() {
             entry.offset = self.offset();
-            entry.crc = crc32c::crc32c(&bytes);
+            entry.crc = checksum::of(&bytes);
             self.append(&bytes).await?;
             self.schema.tag_pages.push(entry);
         }
@@ -313,8 +324,7 @@ impl<D: Disk> TsmWriter<D> {
     }
 
     async fn append_section(&mut self, bytes: &[u8]) -> Result<Section> {
-        let section =
-            Section { offset: self.offset(), length: bytes.len() as u32, crc: crc32c::crc32c(bytes) };
+        let section = Section { offset: self.offset(), length: bytes.len() as u32, crc: checksum::of(bytes) };
         self.append(bytes).await?;
         Ok(section)
     }

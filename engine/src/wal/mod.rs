@@ -177,15 +177,17 @@ impl<D: Disk> Wal<D> {
     }
 
     /// Releases segments and zeroes spares as they are due; a task for the WAL's whole life, beside the one that
-    /// appends, so that no append waits for it. Ends after [`Wal::close`]. What fails here fails again where it
-    /// matters: at the next roll.
-    pub async fn upkeep_loop(&self) {
+    /// appends, so that no append waits for it. Ends after [`Wal::close`]. What fails is told, and tried again when
+    /// there is something to do again.
+    pub async fn upkeep_loop(&self, failed: impl Fn(Error)) {
         loop {
             let seen = self.upkeep_wanted.count();
             if self.is_closed.get() {
                 return;
             }
-            let _ = self.upkeep().await;
+            if let Err(error) = self.upkeep().await {
+                failed(error);
+            }
             self.upkeep_wanted.after(seen).await;
         }
     }
@@ -193,6 +195,7 @@ impl<D: Disk> Wal<D> {
     /// One round of what [`Wal::upkeep_loop`] does.
     pub async fn upkeep(&self) -> Result<()> {
         let spare = self.journal.make_spare().await;
+        // Room that is given back may be what the spare wanted.
         self.journal.release(self.needed_from()).await?;
         match spare {
             Err(Error::DiskFull { .. }) => Ok(()),

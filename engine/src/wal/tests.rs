@@ -94,7 +94,7 @@ fn a_full_wal_names_the_laggard_and_takes_writes_again_once_it_is_snapshotted() 
             );
             wal.close().await.unwrap();
         };
-        zip(work, wal.upkeep_loop()).await;
+        zip(work, wal.upkeep_loop(|_| {})).await;
     });
 }
 
@@ -246,7 +246,7 @@ async fn life(disk: &SimDisk, known: &RefCell<Known>) -> Result<()> {
         wal.close().await
     };
     let ended = or(async { Some(work.await) }, async {
-        wal.upkeep_loop().await;
+        wal.upkeep_loop(|_| {}).await;
         std::future::pending().await
     });
     ended.await.unwrap_or(Ok(()))

@@ -1,5 +1,9 @@
 //! A store on the simulated disk with its tasks run beside the caller, and a way to read everything it has.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod workload;
+
 use std::collections::BTreeMap;
 
 use futures_lite::future::{block_on, or};
