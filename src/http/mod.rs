@@ -35,6 +35,8 @@ use crate::error::ApiError;
 use crate::statement::executor::Executor;
 use crate::write::{Owners, Writer};
 
+const NO_HOST: &str = "400 Bad Request: missing required Host header";
+
 /// Whole answers under this are sent as they are: compressing them costs more than it saves.
 const GZIP_BYTES_MIN: u64 = 512;
 
@@ -189,6 +191,7 @@ impl Http {
             self.requests.note(who, path != "/query");
         }
         let mut reply = match route(&head.parts.method, head.parts.uri.path()) {
+            _ if lacks_host(&head.parts) => reply::whole(400, reply::TEXT, NO_HOST),
             Ok(route) => self
                 .handle(route, &head, body)
                 .await
@@ -251,6 +254,13 @@ impl Http {
             headers.insert(name.clone(), value.clone());
         }
     }
+}
+
+/// HTTP/1.1 asks for it.
+fn lacks_host(parts: &Parts) -> bool {
+    parts.version == http::Version::HTTP_11
+        && parts.uri.authority().is_none()
+        && !parts.headers.contains_key(header::HOST)
 }
 
 /// Whether an answer is to be compressed.

@@ -197,8 +197,29 @@ fn bound(text: &str) -> Result<Bound, String> {
     if text.is_empty() {
         return Ok(Bound::new());
     }
-    let values: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| json_error(text, &error))?;
+    let kind = match value {
+        serde_json::Value::Object(values) => return bound_values(values),
+        serde_json::Value::Null => return Ok(Bound::new()),
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::Bool(_) => "bool",
+    };
+    Err(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
+}
+
+/// In Go's words where it is cut short, or no JSON from its first character.
+fn json_error(text: &str, error: &serde_json::Error) -> String {
+    let first = text.trim_start().chars().next().unwrap_or(' ');
+    match (error.classify(), first) {
+        (serde_json::error::Category::Eof, _) => "unexpected end of JSON input".to_owned(),
+        (_, '{' | '[' | '"' | '-' | '0'..='9' | 't' | 'f' | 'n') => error.to_string(),
+        (_, first) => format!("invalid character '{first}' looking for beginning of value"),
+    }
+}
+
+fn bound_values(values: serde_json::Map<String, serde_json::Value>) -> Result<Bound, String> {
     values.into_iter().map(|(name, value)| Ok((name, bound_value(value)?))).collect()
 }
 
@@ -335,7 +356,14 @@ mod tests {
         assert_eq!(bound["b"], Parameter::Boolean(true));
         assert_eq!(bound["id"], Parameter::Identifier("a b".into()));
         assert!(matches!(bound["bad"], Parameter::Invalid(_)));
-        assert!(super::bound("[1]").is_err());
+        for (text, told) in [
+            ("[1]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+            ("zz", "invalid character 'z' looking for beginning of value"),
+            ("{\"a\":", "unexpected end of JSON input"),
+        ] {
+            assert_eq!(super::bound(text).unwrap_err(), told);
+        }
+        assert!(super::bound("null").unwrap().is_empty());
     }
 
     #[test]

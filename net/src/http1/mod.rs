@@ -129,7 +129,8 @@ impl Connections {
             .max_headers(limits::HEADERS_MAX)
             .header_read_timeout(None)
             .title_case_headers(true)
-            .pipeline_flush(true)
+            // Not `pipeline_flush`: while unread bytes are left it holds answers back, also the last one, which tells what
+            // was wrong with them.
             .serve_connection(io::HyperIo::new(stream, Rc::clone(connection)), service);
         let mut served = pin!(served);
         let mut is_told = false;
