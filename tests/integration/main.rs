@@ -1,6 +1,11 @@
 //! Starts real nodes and speaks to them as clients do.
 
+mod full;
 mod kill;
+mod malformed;
+#[path = "../oracle/mod.rs"]
+mod oracle;
+mod power;
 mod restart;
 mod shell;
 mod support;

@@ -31,10 +31,12 @@ fn a_clean_stop_and_start_keeps_everything() {
 fn a_restart_with_another_number_of_cores_keeps_everything() {
     let mut node = Node::start("[engine]\ncores = 2\n");
     let before = fill(&node);
-    for cores in [1, 2, 1] {
+    for cores in [1, 2, 3, 1] {
         node.kill();
         node.configuration = format!("[engine]\ncores = {cores}\n");
         node.start_again();
+        let metrics = node.client().request("GET", "/metrics", &[], b"").body;
+        assert_eq!(metrics.matches("tidemark_shards{core=").count(), cores, "cores that count");
         assert_eq!(node.client().query("db", QUERY), before, "{cores} cores");
         let line = format!("extra,cores={cores} v=1 {cores}");
         assert_eq!(node.client().write("db=db", &line).status, 204);

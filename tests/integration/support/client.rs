@@ -61,10 +61,17 @@ impl Client {
         self.request("POST", &format!("/write?{parameters}"), &[], lines.as_bytes())
     }
 
+    /// The answer to a statement; `None` as in [`try_request`](Self::try_request).
+    pub fn try_query(&self, database: &str, statement: &str) -> Option<Reply> {
+        let path = format!("/query?db={database}&epoch=ns&q={}", encode(statement));
+        self.try_request("POST", &path, &[], b"")
+    }
+
     /// The answer to a statement, as text.
     pub fn query(&self, database: &str, statement: &str) -> String {
-        let path = format!("/query?db={database}&epoch=ns&q={}", encode(statement));
-        self.request("POST", &path, &[], b"").body.trim_end().to_owned()
+        let reply = self.try_query(database, statement);
+        let reply = reply.unwrap_or_else(|| panic!("no answer to {statement} from {}", self.address));
+        reply.body.trim_end().to_owned()
     }
 }
 

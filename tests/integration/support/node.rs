@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,10 @@ const START_MAX: Duration = Duration::from_secs(60);
 
 pub struct Node {
     child: Option<Child>,
-    folder: PathBuf,
-    /// Keeps the folder until the node is dropped.
-    _temporary: Option<tempfile::TempDir>,
+    /// Configuration and log.
+    folder: tempfile::TempDir,
+    /// Everything the node keeps.
+    data: PathBuf,
     /// Further lines of configuration.
     pub configuration: String,
     port: u16,
@@ -24,14 +25,19 @@ pub struct Node {
 impl Node {
     /// Starts a node with these further lines of configuration.
     pub fn start(configuration: &str) -> Self {
-        let temporary = tempfile::tempdir().expect("a temporary folder");
-        let mut node = Self {
-            child: None,
-            folder: temporary.path().to_owned(),
-            _temporary: Some(temporary),
-            configuration: configuration.to_owned(),
-            port: free_port(),
-        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = folder.path().to_owned();
+        Self::start_with(folder, data, configuration)
+    }
+
+    /// As [`start`](Self::start), with its data in a folder of the caller's.
+    pub fn start_in(data: &Path, configuration: &str) -> Self {
+        Self::start_with(tempfile::tempdir().expect("a temporary folder"), data.to_owned(), configuration)
+    }
+
+    fn start_with(folder: tempfile::TempDir, data: PathBuf, configuration: &str) -> Self {
+        let configuration = configuration.to_owned();
+        let mut node = Self { child: None, folder, data, configuration, port: free_port() };
         node.start_again();
         node
     }
@@ -43,19 +49,22 @@ impl Node {
     /// Starts the stopped node on the same folder.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "the node runs");
-        let folder = self.folder.display();
-        let text = format!(
-            "bind-address = \"127.0.0.1:0\"\n[meta]\ndir = \"{folder}/meta\"\n[data]\ndir = \"{folder}/data\"\nwal-dir = \
-             \"{folder}/wal\"\n[http]\nbind-address = \"127.0.0.1:{}\"\nlog-enabled = false\n{}\n",
-            self.port, self.configuration
-        );
-        let config = self.folder.join("config");
-        std::fs::write(&config, text).expect("the configuration can be written");
-        let log =
-            File::options().create(true).append(true).open(self.folder.join("log")).expect("a log file");
+        let config = self.folder.path().join("config");
+        std::fs::write(&config, &self.configuration).expect("the configuration can be written");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_tidemarkd"))
             .args(["run", "-config"])
             .arg(&config)
+            .env("TIDEMARK_META_DIR", self.data.join("meta"))
+            .env("TIDEMARK_DATA_DIR", self.data.join("data"))
+            .env("TIDEMARK_DATA_WAL_DIR", self.data.join("wal"))
+            .env("TIDEMARK_BIND_ADDRESS", "127.0.0.1:0")
+            .env("TIDEMARK_HTTP_BIND_ADDRESS", format!("127.0.0.1:{}", self.port))
+            .env("TIDEMARK_HTTP_LOG_ENABLED", "false")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -74,7 +83,7 @@ impl Node {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// kill -9.
