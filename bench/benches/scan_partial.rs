@@ -107,7 +107,7 @@ fn scans(c: &mut Criterion) {
     }
     group.bench_function("rows, limit 1, descending", |b| {
         let mut request = request(PartialKind::Last, None, &[]);
-        request.output = ScanOutput::Rows { limit: 1 };
+        request.output = ScanOutput::Rows { limit: 1, ahead: false };
         request.descending = true;
         b.iter(|| black_box(block_on(run(&reader, request.clone()))))
     });

@@ -92,6 +92,23 @@ impl<'a> CallState<'a> {
         }
     }
 
+    /// The first row with a value whose time no window of the call holds. Only a subquery gives such rows: where the
+    /// range is one window, and the subquery's first one begins before it.
+    pub fn first_outside(&self, plan: &Plan, times: &[i64], columns: &[Column]) -> Option<usize> {
+        if let Stage::Nested(inner, _) = &self.stage {
+            return inner.first_outside(plan, times, columns);
+        }
+        let CallNode::Reduce { from: CallInput::Column(column), windows, .. } = &self.plan.node else {
+            return None;
+        };
+        if windows.interval.is_some() || !plan.reads_subquery() {
+            return None;
+        }
+        (0..times.len()).find(|row| {
+            (times[*row] < windows.start || times[*row] > windows.end) && columns[*column].is_present(*row)
+        })
+    }
+
     /// Points that are ready before the series ends: those of transformations of plain fields.
     pub fn take_ready(&mut self) -> Option<Points> {
         match &mut self.stage {
@@ -139,16 +156,17 @@ impl<'a> CallState<'a> {
         }
     }
 
-    /// Ends the series.
-    pub fn finish(self, buckets_max: u64) -> Result<Points> {
+    /// Ends the series. `fills`: windows without points are made here, if at all. `true` comes along when the call has
+    /// no results for series after this one.
+    pub fn finish(self, fills: bool, buckets_max: u64) -> Result<(Points, bool)> {
         let Self { plan, ascending, stage } = self;
-        let points = finish_stage(stage, plan, ascending, buckets_max)?;
-        match &plan.node {
-            CallNode::Reduce { fill: Some(wanted), windows, .. } => {
-                fill::fill(points, *wanted, windows, ascending, buckets_max)
-            }
-            _ => Ok(points),
+        let (mut points, is_ended) = finish_stage(stage, plan, ascending, buckets_max)?;
+        if let CallNode::Reduce { fill: Some(wanted), windows, .. } = &plan.node
+            && fills
+        {
+            points = fill::fill(points, *wanted, windows, ascending, buckets_max)?;
         }
+        Ok((points, is_ended))
     }
 }
 
@@ -198,9 +216,9 @@ fn push_stage(
             let carried: Vec<&Column> = aux.iter().map(|at| &columns[*at]).collect();
             let CallNode::Reduce { function, windows, at_window, per, .. } = &call.node else { return };
             let input = plan.inputs[*column].kind.field_type().unwrap_or(FieldType::Float);
-            let make = || {
-                Reducer::new(function.clone(), *windows, *at_window, plan.ascending, input, aux_types, *seed)
-            };
+            let ends = plan.calls.len() == 1;
+            let make =
+                || Reducer::new(function.clone(), *windows, *at_window, input, aux_types, *seed).ending(ends);
             if per.is_empty() {
                 let reducer = reducers.entry(Vec::new()).or_insert_with(make);
                 if whole {
@@ -223,9 +241,9 @@ fn push_stage(
                         _ => Vec::new(),
                     })
                     .collect();
-                let reducer = reducers.entry(key).or_insert_with(|| {
-                    Reducer::new(best.clone(), *windows, false, plan.ascending, input, aux_types, *seed)
-                });
+                let reducer = reducers
+                    .entry(key)
+                    .or_insert_with(|| Reducer::new(best.clone(), *windows, false, input, aux_types, *seed));
                 let values = rows::slice(&columns[*column], row..row + 1);
                 if !values.is_present(0) {
                     continue;
@@ -246,20 +264,27 @@ fn push_stage(
     }
 }
 
-fn finish_stage(stage: Stage<'_>, plan: &CallPlan, ascending: bool, buckets_max: u64) -> Result<Points> {
-    Ok(match stage {
+fn finish_stage(
+    stage: Stage<'_>,
+    plan: &CallPlan,
+    ascending: bool,
+    buckets_max: u64,
+) -> Result<(Points, bool)> {
+    let mut is_ended = false;
+    let points = match stage {
         Stage::Given(points) => points,
         Stage::Reduce { reducers, aux_types, .. } => {
             let CallNode::Reduce { function, windows, at_window, per, .. } = &plan.node else {
-                return Ok(Points::empty(plan.output, &[]));
+                return Ok((Points::empty(plan.output, &[]), false));
             };
             if per.is_empty() {
                 let mut reducers = reducers;
                 return Ok(match reducers.pop_first() {
-                    None => Points::empty(plan.output, &aux_types),
+                    None => (Points::empty(plan.output, &aux_types), false),
                     Some((_, mut reducer)) => {
                         reducer.finish();
-                        reducer.out
+                        let is_ended = reducer.is_ended();
+                        (reducer.out, is_ended)
                     }
                 });
             }
@@ -283,7 +308,7 @@ fn finish_stage(stage: Stage<'_>, plan: &CallPlan, ascending: bool, buckets_max:
             let values = rows::take(&gathered.values, &order);
             let aux: Vec<Column> = gathered.aux.iter().map(|column| rows::take(column, &order)).collect();
             let mut reducer =
-                Reducer::new(function.clone(), *windows, *at_window, ascending, plan.output, &aux_types, 1);
+                Reducer::new(function.clone(), *windows, *at_window, plan.output, &aux_types, 1);
             reducer.push(&times, &values, &aux.iter().collect::<Vec<_>>());
             reducer.finish();
             reducer.out
@@ -294,7 +319,8 @@ fn finish_stage(stage: Stage<'_>, plan: &CallPlan, ascending: bool, buckets_max:
         }
         Stage::HoltWinters { .. } => Points::empty(FieldType::Float, &[]),
         Stage::Nested(inner, outer) => {
-            let points = inner.finish(buckets_max)?;
+            let (points, inner_ended) = inner.finish(true, buckets_max)?;
+            is_ended = inner_ended;
             match *outer {
                 Stage::Transform { mut transformer, .. } => {
                     transformer.push(&points.times, &points.values);
@@ -318,19 +344,19 @@ fn finish_stage(stage: Stage<'_>, plan: &CallPlan, ascending: bool, buckets_max:
                 }
                 Stage::Reduce { .. } => {
                     let CallNode::Reduce { function, windows, at_window, .. } = &plan.node else {
-                        return Ok(points);
+                        return Ok((points, is_ended));
                     };
                     let input = points.values.field_type();
-                    let mut reducer =
-                        Reducer::new(function.clone(), *windows, *at_window, ascending, input, &[], 1);
+                    let mut reducer = Reducer::new(function.clone(), *windows, *at_window, input, &[], 1);
                     reducer.push(&points.times, &points.values, &[]);
                     reducer.finish();
                     reducer.out
                 }
-                other => finish_stage(other, plan, ascending, buckets_max)?,
+                other => finish_stage(other, plan, ascending, buckets_max)?.0,
             }
         }
-    })
+    };
+    Ok((points, is_ended))
 }
 
 /// The points of a function from the cores' partials.

@@ -144,6 +144,10 @@ impl Compiler {
             });
         }
         let is_raw = self.calls.is_empty();
+        // Windows without a value are not written.
+        if self.has_target && self.fill == Fill::Null && !is_raw {
+            self.fill = Fill::None;
+        }
         Ok(Compiled {
             statement: SelectStatement {
                 fields,
@@ -179,14 +183,13 @@ impl Compiler {
         if inner.interval.is_none() && self.interval.is_some() {
             inner.interval = self.interval;
             inner.inherited_interval = true;
-            if inner.fill == Fill::Null {
-                inner.fill = Fill::None;
-            }
         }
-        if inner.zone.is_none() {
-            inner.zone = self.zone;
+        let mut compiled = inner.compile(statement)?;
+        // The query around passes over empty windows anyway.
+        if !compiled.is_raw && compiled.fill == Fill::Null {
+            compiled.fill = Fill::None;
         }
-        inner.compile(statement)
+        Ok(compiled)
     }
 
     fn validate_fields(&self) -> Result<()> {

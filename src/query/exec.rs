@@ -20,10 +20,14 @@ use super::calls::{CallState, join};
 use super::control::Control;
 use super::error::{QueryError, Result};
 use super::fill;
+use super::gather::{self, Gathered};
 use super::merge::{Merged, MergedScan};
-use super::plan::{MeasurementScan, Output, Plan, PlannedSource, SubqueryRead};
-use super::rewrite::time_range;
+use super::plan::{
+    CallInput, CallNode, CallPlan, MeasurementScan, Output, Plan, PlannedSource, SubqueryRead,
+};
+use super::rewrite::{Limits, time_range};
 use super::rows::{self, RowBatch, SeriesId};
+use super::series_limit::{self, RowCap};
 use super::source::DataSource;
 use super::types::Type;
 
@@ -41,11 +45,9 @@ pub struct SelectStream<'a, D: DataSource> {
     interleaved: bool,
     group: Option<Group<'a>>,
     ready: VecDeque<RowBatch>,
-    gathered: Vec<RowBatch>,
-    gathered_bytes: i64,
-    /// Series of the current name met so far, for SLIMIT and SOFFSET.
-    name: Vec<u8>,
-    series_met: u64,
+    gathered: Gathered,
+    /// Calls that get no more rows; see [`CallState::first_outside`] and [`CallState::finish`].
+    stopped: Vec<bool>,
     ended: bool,
 }
 
@@ -57,7 +59,7 @@ struct Leg<'a, D: DataSource> {
 }
 
 enum Reading<'a, D: DataSource> {
-    Scan { scan: &'a MeasurementScan, merged: Option<MergedScan<D::Stream>> },
+    Scan { scan: &'a MeasurementScan, merged: Option<MergedScan<D::Stream>>, cap: Option<RowCap> },
     Subquery { read: &'a SubqueryRead, stream: Box<SelectStream<'a, D>> },
 }
 
@@ -100,7 +102,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                     PlannedSource::Measurement(scan) => {
                         interleaved |= names.contains(&scan.at.schema.measurement.as_slice());
                         names.push(&scan.at.schema.measurement);
-                        Reading::Scan { scan, merged: None }
+                        Reading::Scan { scan, merged: None, cap: RowCap::of(plan, scan, source) }
                     }
                     PlannedSource::Subquery(read) => {
                         interleaved |= plan.sources.len() > 1;
@@ -128,10 +130,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             interleaved,
             group: None,
             ready: VecDeque::new(),
-            gathered: Vec::new(),
-            gathered_bytes: 0,
-            name: Vec::new(),
-            series_met: 0,
+            gathered: Gathered::default(),
+            stopped: vec![false; plan.calls.len()],
             ended: false,
         }
     }
@@ -247,8 +247,20 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 if plan.calls.is_empty() {
                     return self.raw(batch);
                 }
-                for call in &mut group.calls {
-                    call.push(plan, &batch.times, &batch.columns, &plan.aux);
+                for (call, stopped) in group.calls.iter_mut().zip(&mut self.stopped) {
+                    if *stopped {
+                        continue;
+                    }
+                    match call.first_outside(plan, &batch.times, &batch.columns) {
+                        None => call.push(plan, &batch.times, &batch.columns, &plan.aux),
+                        Some(row) => {
+                            // A subquery's window may begin before the range. InfluxDB ends the call's answer there.
+                            *stopped = true;
+                            let mut before = batch.clone();
+                            before.slice(0..row);
+                            call.push(plan, &before.times, &before.columns, &plan.aux);
+                        }
+                    }
                 }
                 let held: u64 = group.calls.iter().map(CallState::bytes).sum();
                 let change = held as i64 - group.held;
@@ -257,7 +269,10 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 if let [call] = group.calls.as_mut_slice()
                     && let Some(points) = call.take_ready()
                 {
-                    return self.emit(points.times, vec![points.values]);
+                    return match plan.is_gathered() {
+                        true => self.hand_on(points.times, vec![points.values]),
+                        false => self.emit(points.times, vec![points.values]),
+                    };
                 }
             }
         }
@@ -266,26 +281,15 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
 
     fn begin_group(&mut self, series: Rc<SeriesId>) -> Result<()> {
         let plan = self.plan;
-        if self.name != series.name {
-            self.name.clone_from(&series.name);
-            self.series_met = 0;
-        }
-        self.series_met += 1;
-        let skipped = self.series_met <= plan.soffset
-            || (plan.slimit > 0 && self.series_met > plan.soffset.saturating_add(plan.slimit));
         let aux_types: Vec<FieldType> = plan
             .aux
             .iter()
             .map(|at| plan.inputs[*at].kind.field_type().unwrap_or(FieldType::Float))
             .collect();
-        let calls = if skipped {
-            Vec::new()
-        } else {
-            plan.calls.iter().map(|call| CallState::new(call, plan, &aux_types, self.seed)).collect()
-        };
+        let calls = plan.calls.iter().map(|call| CallState::new(call, plan, &aux_types, self.seed)).collect();
         self.group = Some(Group {
             series,
-            skipped,
+            skipped: false,
             calls,
             held: 0,
             offset_left: plan.offset,
@@ -329,21 +333,28 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             self.group = None;
             return Ok(());
         }
-        // Windows made by fills take memory even where no limit on their number is set.
         let limits = self.control.limits();
-        let by_memory = if limits.budget_bytes == 0 { u64::MAX } else { limits.budget_bytes / FILLED_BYTES };
-        let buckets_max = if limits.buckets_max == 0 { by_memory } else { limits.buckets_max.min(by_memory) };
+        let windows_max = self.windows_max();
+        let fills = gather::pending_fill(self.plan).is_none();
         let mut finished = Vec::with_capacity(calls.len());
-        for call in calls {
-            finished.push(call.finish(buckets_max).map_err(|error| match error {
-                QueryError::BucketsMax { wanted, max } if max == by_memory => QueryError::Memory {
-                    wanted: wanted.saturating_mul(FILLED_BYTES),
-                    max: limits.budget_bytes,
-                },
-                other => other,
-            })?);
+        for (call, stopped) in calls.into_iter().zip(&mut self.stopped) {
+            let made = call.finish(fills, windows_max);
+            let (points, is_ended) = made.map_err(|error| too_many_windows(error, windows_max, &limits))?;
+            *stopped |= is_ended;
+            finished.push(points);
         }
         self.control.hold(-held)?;
+        // OFFSET and LIMIT count the rows of each call, before what is not there is filled in. One that gave out rows
+        // already goes on counting, and gathered series count when they are together.
+        let is_streamed = matches!(
+            self.plan.calls.as_slice(),
+            [CallPlan { node: CallNode::Transform { from: CallInput::Column(_), .. }, .. }]
+        );
+        if !is_streamed && !self.plan.is_gathered() {
+            for points in &mut finished {
+                points.keep(gather::page(self.plan, points.times.len()));
+            }
+        }
         let mut aux = Vec::new();
         if finished.len() == 1 && !self.plan.aux.is_empty() {
             aux = std::mem::take(&mut finished[0].aux);
@@ -354,12 +365,26 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         }
         let (times, mut columns) = join(finished, self.plan.ascending, self.plan.fill);
         columns.extend(aux);
-        self.emit(times, columns)?;
+        if self.plan.fill == Fill::Previous {
+            columns = columns.iter().map(|column| carry_forward(column, &mut None)).collect();
+        }
+        if is_streamed && !self.plan.is_gathered() {
+            self.emit(times, columns)?;
+        } else {
+            self.hand_on(times, columns)?;
+        }
         self.group = None;
         Ok(())
     }
 
-    /// Makes the output columns of some rows of the current series, within its OFFSET and LIMIT.
+    /// Most windows a fill may make: they take memory even where no limit on their number is set.
+    fn windows_max(&self) -> u64 {
+        let limits = self.control.limits();
+        let by_memory = if limits.budget_bytes == 0 { u64::MAX } else { limits.budget_bytes / FILLED_BYTES };
+        if limits.buckets_max == 0 { by_memory } else { limits.buckets_max.min(by_memory) }
+    }
+
+    /// Gives out rows of the current series within its OFFSET and LIMIT.
     fn emit(&mut self, mut times: Vec<i64>, mut columns: Vec<Column>) -> Result<()> {
         let plan = self.plan;
         let Some(group) = &mut self.group else { return Ok(()) };
@@ -386,64 +411,47 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             times = times[skip..skip + keep].to_vec();
             columns = columns.iter().map(|column| rows::slice(column, skip..skip + keep)).collect();
         }
-        let outputs = project(plan, &group.series, &times, columns);
-        let series = if plan.outer_dimensions == plan.dimensions.len() {
-            group.series.clone()
-        } else {
-            Rc::new(SeriesId {
-                name: group.series.name.clone(),
-                tags: group.series.tags[..plan.outer_dimensions].to_vec(),
-            })
-        };
-        let batch = RowBatch { series, times, columns: outputs };
-        if plan.outer_dimensions == plan.dimensions.len() {
-            self.ready.push_back(batch);
+        self.hand_on(times, columns)
+    }
+
+    /// Rows of the current series, after OFFSET and LIMIT.
+    fn hand_on(&mut self, times: Vec<i64>, columns: Vec<Column>) -> Result<()> {
+        let Some(series) = self.group.as_ref().map(|group| group.series.clone()) else { return Ok(()) };
+        if times.is_empty() {
             return Ok(());
         }
-        if self.gathered.first().is_some_and(|first| first.series != batch.series) {
-            self.flush_gathered()?;
+        if self.plan.is_gathered() {
+            if !self.gathered.continues(self.plan, &series) {
+                self.flush_gathered()?;
+            }
+            let bytes = self.gathered.push(&series, times, columns);
+            return self.control.hold(bytes as i64);
         }
-        let bytes = batch.bytes() as i64;
-        self.gathered_bytes += bytes;
-        self.control.hold(bytes)?;
-        self.gathered.push(batch);
+        let tag = |dimension: usize, _row: usize| series.tags.get(dimension).map_or(&[][..], Vec::as_slice);
+        let columns = project(self.plan, &tag, &times, columns);
+        self.ready.push_back(RowBatch { series: series.clone(), times, columns });
         Ok(())
     }
 
-    /// Brings the rows of one outer series, gathered from its inner ones, to the order of time.
+    /// Gives out the outer series gathered from its inner ones.
     fn flush_gathered(&mut self) -> Result<()> {
         let gathered = std::mem::take(&mut self.gathered);
-        self.control.hold(-std::mem::take(&mut self.gathered_bytes))?;
-        let Some(first) = gathered.first() else { return Ok(()) };
-        let mut merged = RowBatch {
-            series: first.series.clone(),
-            times: Vec::new(),
-            columns: first.columns.iter().map(|column| Column::empty(column.field_type())).collect(),
-        };
-        for batch in &gathered {
-            let all = 0..batch.times.len();
-            merged.times.extend_from_slice(&batch.times);
-            for (to, from) in merged.columns.iter_mut().zip(&batch.columns) {
-                // A column without a type so far takes that of the first one that has values.
-                if to.field_type() != from.field_type()
-                    && to.present.as_ref().is_some_and(|bits| bits.count() == 0)
-                {
-                    *to = Column::absent(from.field_type(), to.len());
-                }
-                rows::append(to, from, all.clone());
-            }
-        }
-        let mut order: Vec<usize> = (0..merged.times.len()).collect();
-        let times = &merged.times;
-        if self.plan.ascending {
-            order.sort_by_key(|row| times[*row]);
-        } else {
-            order.sort_by_key(|row| std::cmp::Reverse(times[*row]));
-        }
-        merged.columns = merged.columns.iter().map(|column| rows::take(column, &order)).collect();
-        merged.times = order.iter().map(|row| merged.times[*row]).collect();
-        self.ready.push_back(merged);
+        self.control.hold(-(gathered.bytes() as i64))?;
+        let limits = self.control.limits();
+        let rows_max = self.windows_max();
+        let finished = gathered.finish(self.plan, rows_max);
+        self.ready.extend(finished.map_err(|error| too_many_windows(error, rows_max, &limits))?);
         Ok(())
+    }
+}
+
+/// In the words of the limit that was met: that of windows, or that of memory.
+fn too_many_windows(error: QueryError, windows_max: u64, limits: &Limits) -> QueryError {
+    match error {
+        QueryError::BucketsMax { wanted, max } if max == windows_max && max != limits.buckets_max => {
+            QueryError::Memory { wanted: wanted.saturating_mul(FILLED_BYTES), max: limits.budget_bytes }
+        }
+        other => other,
     }
 }
 
@@ -459,7 +467,7 @@ impl<D: DataSource> Leg<'_, D> {
     async fn fill(&mut self, plan: &Plan, source: &D, control: &Control) -> Result<()> {
         while self.head.is_none() && !self.ended {
             self.head = match &mut self.reading {
-                Reading::Scan { scan, merged } => {
+                Reading::Scan { scan, merged, cap } => {
                     if merged.is_none() {
                         *merged = Some(open(scan, plan, source, control).await?);
                     }
@@ -470,7 +478,13 @@ impl<D: DataSource> Leg<'_, D> {
                             *merged = None;
                             None
                         }
-                        Some(found) => Some(input_of_scan(scan, plan, found)),
+                        Some(found) => {
+                            let mut found = input_of_scan(scan, plan, found);
+                            if let (Some(cap), InBatch::Rows(batch)) = (cap, &mut found) {
+                                cap.cut(batch);
+                            }
+                            Some(found)
+                        }
                     }
                 }
                 Reading::Subquery { read, stream } => match stream.next().await? {
@@ -493,6 +507,7 @@ async fn open<D: DataSource>(
     control: &Control,
 ) -> Result<MergedScan<D::Stream>> {
     let limits = control.limits();
+    let tie_order = series_limit::tie_order(source, scan, plan, limits.budget_bytes).await?;
     let output = match &plan.partials {
         Some(calls) => ScanOutput::Partials {
             window: plan.windows.plain(),
@@ -506,6 +521,7 @@ async fn open<D: DataSource>(
                 .collect(),
         },
         None => ScanOutput::Rows {
+            ahead: tie_order.is_some(),
             limit: if plan.calls.is_empty() && plan.limit > 0 {
                 plan.limit.saturating_add(plan.offset)
             } else {
@@ -526,9 +542,25 @@ async fn open<D: DataSource>(
         budget_bytes: limits.budget_bytes,
         series_max: limits.series_max,
     };
-    let streams = source.scan(&scan.at.place, &request).await?;
+    series_limit::check_series(source, scan, plan, &limits).await?;
     let kinds = plan.partials.iter().flatten().map(|call| call.kind).collect();
-    Ok(MergedScan::new(streams, !plan.ascending, kinds))
+    let in_order = |merged: MergedScan<D::Stream>| match tie_order {
+        Some(order) => merged.with_ties(order),
+        None => merged,
+    };
+    if plan.slimit == 0 && plan.soffset == 0 {
+        let streams = source.scan(&scan.at.place, &request).await?;
+        return Ok(in_order(MergedScan::new(streams, !plan.ascending, kinds)));
+    }
+    let mut streams = Vec::new();
+    for chosen in series_limit::choose(source, scan, plan, limits.budget_bytes).await? {
+        let request = chosen.narrowed(&request, plan);
+        for stream in source.scan(&scan.at.place, &request).await? {
+            streams.push((stream, chosen.tag_sets.clone()));
+        }
+    }
+    let whole = plan.windows.interval.is_none().then_some(plan.read.0);
+    Ok(in_order(MergedScan::limited(streams, !plan.ascending, kinds, whole)))
 }
 
 fn series_of(scan: &MeasurementScan, group: ScanGroup) -> Rc<SeriesId> {
@@ -624,7 +656,13 @@ fn carry_forward(column: &Column, previous: &mut Option<Value>) -> Column {
 }
 
 /// The output columns from the calls' results and carried inputs.
-fn project(plan: &Plan, series: &SeriesId, times: &[i64], columns: Vec<Column>) -> Vec<Column> {
+/// `tag` gives the value of a dimension in a row.
+pub fn project<'a>(
+    plan: &Plan,
+    tag: &dyn Fn(usize, usize) -> &'a [u8],
+    times: &[i64],
+    columns: Vec<Column>,
+) -> Vec<Column> {
     let calls = plan.calls.len();
     let mut outputs: Vec<Option<Column>> = plan.outputs.iter().map(|_| None).collect();
     for (output, made) in plan.outputs.iter().zip(&mut outputs) {
@@ -632,11 +670,8 @@ fn project(plan: &Plan, series: &SeriesId, times: &[i64], columns: Vec<Column>) 
             Output::Computed(expr) => Some(expr.evaluate(times, &columns)),
             Output::Dimension(at) => {
                 let mut column = Column::empty(FieldType::String);
-                let value = series.tags.get(*at).map_or(&[][..], Vec::as_slice);
                 if let ColumnData::String(values) = &mut column.data {
-                    for _ in times {
-                        values.push(value);
-                    }
+                    (0..times.len()).for_each(|row| values.push(tag(*at, row)));
                 }
                 Some(column)
             }

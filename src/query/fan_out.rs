@@ -78,6 +78,15 @@ impl DataSource for FanOut {
         Ok(info.retention_policies.iter().map(place).collect())
     }
 
+    fn group_ranges(&self, place: &Place, time: TimeRange) -> Vec<TimeRange> {
+        let data = self.cores.view().current();
+        let policy = data.retention_policy(&place.database, &place.retention_policy);
+        let mut ranges: Vec<TimeRange> =
+            policy.into_iter().flat_map(|policy| policy.groups_in(time)).map(|group| group.range()).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges
+    }
+
     fn shard_count(&self, place: &Place, time: TimeRange) -> u64 {
         self.shards(place, time).values().map(|shards| shards.len() as u64).sum()
     }

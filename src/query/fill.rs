@@ -25,6 +25,15 @@ pub fn fill_value(fill: Fill, field_type: FieldType) -> Option<Value> {
     }
 }
 
+/// As [`fill_value`], for windows: strings and booleans are made empty and false.
+pub fn fill_value_or_zero(fill: Fill, field_type: FieldType) -> Option<Value> {
+    fill_value(fill, field_type).or(match field_type {
+        FieldType::String => Some(Value::String(Vec::new())),
+        FieldType::Boolean => Some(Value::Boolean(false)),
+        _ => None,
+    })
+}
+
 /// Fills one series' points. `buckets_max`: most windows; 0 is no limit.
 pub fn fill(
     points: Points,
@@ -83,11 +92,7 @@ pub fn fill(
             }
             let value = match fill {
                 Fill::Null | Fill::None => None,
-                Fill::Integer(_) | Fill::Number(_) => fill_value(fill, field_type).or(match field_type {
-                    FieldType::String => Some(Value::String(Vec::new())),
-                    FieldType::Boolean => Some(Value::Boolean(false)),
-                    _ => None,
-                }),
+                Fill::Integer(_) | Fill::Number(_) => fill_value_or_zero(fill, field_type),
                 Fill::Previous => previous.as_ref().and_then(|(_, value)| value.clone()),
                 Fill::Linear => match (&previous, next) {
                     (Some((before, Some(left))), Some(after)) => points.values.get(row).and_then(|right| {
@@ -98,23 +103,13 @@ pub fn fill(
             };
             out.push(expected, value);
         }
-        expected = if ascending { expected.saturating_add(every) } else { expected.saturating_sub(every) };
-        if windows.zone.is_some() {
-            let now = windows.zone_offset(expected.saturating_sub(1));
-            if now != offset {
-                let moved = offset - now;
-                if moved.abs() < every {
-                    expected = expected.saturating_add(moved);
-                }
-                offset = now;
-            }
-        }
+        windows.step(&mut expected, &mut offset, ascending);
     }
     Ok(out)
 }
 
 /// The value at `at` on the line between two points; integers are cut. Strings and booleans have no line.
-fn between(at: i64, (before, left): (i64, &Value), (after, right): (i64, &Value)) -> Option<Value> {
+pub fn between(at: i64, (before, left): (i64, &Value), (after, right): (i64, &Value)) -> Option<Value> {
     let line = |left: f64, right: f64| {
         let slope = (right - left) / (after - before) as f64;
         slope * (at - before) as f64 + left

@@ -3,6 +3,8 @@
 //! Every core gives its chunks in order, so one chunk per core is held at a time.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use tidemark_engine::model::Column;
 use tidemark_engine::scan::partial::merge_partials;
@@ -13,16 +15,25 @@ use tidemark_engine::scan::request::{
 use super::error::Result;
 use super::rows;
 use super::source::ChunkStream;
+use super::ties::{Step, TieOrder, Ties};
 
 /// Merged chunks of one scan. One per scan of a query.
 pub struct MergedScan<S> {
     heads: Vec<Head<S>>,
     descending: bool,
     kinds: Vec<PartialKind>,
+    /// The start of a single window, whatever part of its range a stream is of.
+    whole: Option<i64>,
+    /// Rows come ahead, and those of equal times are to be ordered.
+    tie_order: Option<TieOrder>,
+    /// The tag set whose rows are being so merged.
+    ties: Option<(ScanGroup, Ties)>,
 }
 
 struct Head<S> {
     stream: S,
+    /// The tag sets to be handed on, by their first values; `None`: all.
+    only: Option<Rc<BTreeSet<Vec<Vec<u8>>>>>,
     chunk: Option<ScanChunk>,
     /// Rows of the chunk already taken.
     at: usize,
@@ -42,11 +53,11 @@ impl<S: ChunkStream> Head<S> {
             match self.stream.next().await? {
                 None => self.ended = true,
                 Some(chunk) => {
-                    let empty = match &chunk {
-                        ScanChunk::Rows { times, .. } => times.is_empty(),
-                        ScanChunk::Partials { windows, .. } => windows.is_empty(),
+                    let (group, empty) = match &chunk {
+                        ScanChunk::Rows { group, times, .. } => (group, times.is_empty()),
+                        ScanChunk::Partials { group, windows, .. } => (group, windows.is_empty()),
                     };
-                    if !empty {
+                    if !empty && self.only.as_ref().is_none_or(|only| is_among(only, group)) {
                         self.chunk = Some(if descending { ties_reversed(chunk) } else { chunk });
                         self.at = 0;
                     }
@@ -66,15 +77,53 @@ impl<S: ChunkStream> Head<S> {
 impl<S: ChunkStream> MergedScan<S> {
     /// `kinds`: those of the request's partial calls.
     pub fn new(streams: Vec<S>, descending: bool, kinds: Vec<PartialKind>) -> Self {
-        let heads =
-            streams.into_iter().map(|stream| Head { stream, chunk: None, at: 0, ended: false }).collect();
-        Self { heads, descending, kinds }
+        let head = |stream| Head { stream, only: None, chunk: None, at: 0, ended: false };
+        Self {
+            heads: streams.into_iter().map(head).collect(),
+            descending,
+            kinds,
+            whole: None,
+            tie_order: None,
+            ties: None,
+        }
+    }
+
+    /// Streams of parts of a range, each to be restricted to some tag sets. `whole`: the start of the range, where it is
+    /// one window.
+    pub fn limited(
+        streams: Vec<(S, Rc<BTreeSet<Vec<Vec<u8>>>>)>,
+        descending: bool,
+        kinds: Vec<PartialKind>,
+        whole: Option<i64>,
+    ) -> Self {
+        let head = |(stream, only)| Head { stream, only: Some(only), chunk: None, at: 0, ended: false };
+        Self {
+            heads: streams.into_iter().map(head).collect(),
+            descending,
+            kinds,
+            whole,
+            tie_order: None,
+            ties: None,
+        }
+    }
+
+    /// For streams of rows ahead.
+    pub fn with_ties(mut self, order: TieOrder) -> Self {
+        self.tie_order = Some(order);
+        self
     }
 
     /// The next piece; groups in order, each group's rows in order.
     pub async fn next(&mut self) -> Result<Option<Merged>> {
+        if self.ties.is_some()
+            && let Some(rows) = self.tied_rows().await?
+        {
+            return Ok(Some(rows));
+        }
+        // Those ahead are not in order of time, and need no other.
+        let reverses_ties = self.descending && self.tie_order.is_none();
         for head in &mut self.heads {
-            head.fill(self.descending).await?;
+            head.fill(reverses_ties).await?;
         }
         let mut least: Option<&ScanGroup> = None;
         for head in &self.heads {
@@ -87,6 +136,10 @@ impl<S: ChunkStream> MergedScan<S> {
             }
         }
         let Some(group) = least.cloned() else { return Ok(None) };
+        if let Some(order) = &self.tie_order {
+            self.ties = Some((group, Ties::new(order.clone(), self.heads.len())));
+            return self.tied_rows().await;
+        }
         let mut holders = Vec::new();
         for (at, head) in self.heads.iter().enumerate() {
             if head.group() == Some(&group) {
@@ -99,13 +152,39 @@ impl<S: ChunkStream> MergedScan<S> {
         }
     }
 
+    /// Rows of the tag set at hand; `None` at its end.
+    async fn tied_rows(&mut self) -> Result<Option<Merged>> {
+        let Some((group, ties)) = &mut self.ties else { return Ok(None) };
+        while let Step::Chunk(stream) = ties.step() {
+            let head = &mut self.heads[stream];
+            head.fill(false).await?;
+            if head.group() == Some(&*group)
+                && let Some(chunk) = head.chunk.take()
+            {
+                ties.take(stream, chunk);
+            } else {
+                ties.end(stream);
+            }
+        }
+        match ties.rows() {
+            Some((times, columns)) => Ok(Some(Merged::Rows { group: group.clone(), times, columns })),
+            None => {
+                self.ties = None;
+                Ok(None)
+            }
+        }
+    }
+
     /// All partials of a group: every core's, to the last chunk.
     async fn partials(&mut self, group: ScanGroup, holders: &[usize]) -> Result<Merged> {
         let mut parts: Vec<(Vec<i64>, Vec<PartialColumn>)> = Vec::new();
         for &holder in holders {
             let head = &mut self.heads[holder];
             while head.group() == Some(&group) {
-                if let Some(ScanChunk::Partials { windows, partials, .. }) = head.chunk.take() {
+                if let Some(ScanChunk::Partials { mut windows, partials, .. }) = head.chunk.take() {
+                    if let Some(start) = self.whole {
+                        windows.fill(start);
+                    }
                     parts.push((windows, partials));
                 }
                 head.fill(self.descending).await?;
@@ -183,6 +262,11 @@ impl<S: ChunkStream> MergedScan<S> {
         }
         Merged::Rows { group, times: out_times, columns: out_columns }
     }
+}
+
+/// Whether a group's first values are one of the tag sets.
+fn is_among(only: &BTreeSet<Vec<Vec<u8>>>, group: &ScanGroup) -> bool {
+    only.first().is_some_and(|any| only.contains(&group.values[..any.len().min(group.values.len())]))
 }
 
 /// Cores send rows of one time in order of their series; walking backwards they are to come in reverse order of it.

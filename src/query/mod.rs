@@ -3,7 +3,8 @@
 //! 1. [`compile`]: semantic checks of the statement, its time range and windows ([`condition`], [`window`]);
 //! 2. [`rewrite`]: sources, wildcards and types, looked up in the catalogues of [`source`];
 //! 3. [`plan`]: what the cores read or fold, which calls run here, how columns are made ([`columns`], [`eval`]);
-//! 4. [`exec`]: scans of all cores, [`merge`]d; [`calls`] with their [`functions`] and [`fill`]; limits; subqueries;
+//! 4. [`exec`]: scans of all cores within [`series_limit`]s, [`merge`]d, [`ties`] broken; [`calls`] with their [`functions`]
+//!    and [`fill`]; limits; subqueries, their series [`gather`]ed;
 //! 5. [`result`]: pieces for a sink that encodes them.
 //!
 //! [`control`] keeps a query within its bounds. [`show`] answers what exists, with conditions made [`tag_filter`]s.
@@ -20,6 +21,7 @@ pub mod explain;
 pub mod fan_out;
 pub mod fill;
 pub mod functions;
+pub mod gather;
 pub mod into;
 pub mod merge;
 pub mod plan;
@@ -27,9 +29,11 @@ pub mod result;
 pub mod rewrite;
 pub mod rows;
 pub mod select;
+pub mod series_limit;
 pub mod show;
 pub mod source;
 pub mod tag_filter;
+pub mod ties;
 pub mod tracker;
 pub mod types;
 pub mod window;

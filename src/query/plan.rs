@@ -15,7 +15,7 @@ use super::functions::reduce::Reduce;
 use super::functions::technical::{Technical, Warmup};
 use super::functions::transform::Transform;
 use super::rewrite::{MeasurementAt, Resolved, ResolvedSource, calls_in, refs_in, type_at, type_in};
-use super::types::{Type, is_selector, type_of};
+use super::types::{Type, data_type, is_selector, type_of};
 use super::window::Windows;
 
 /// The plan of one SELECT.
@@ -27,6 +27,8 @@ pub struct Plan {
     pub dimensions: Vec<String>,
     /// How many of them the rows given out are grouped by.
     pub outer_dimensions: usize,
+    /// How many of them the outermost query groups by: SLIMIT counts those tag sets.
+    pub final_dimensions: usize,
     pub sources: Vec<PlannedSource>,
     pub calls: Vec<CallPlan>,
     /// Positions in `inputs` of what is carried along with selected points, or given out as it is.
@@ -136,18 +138,30 @@ pub enum Output {
     Absent,
 }
 
+impl Plan {
+    /// Whether series are brought together to those of the query around.
+    pub fn is_gathered(&self) -> bool {
+        self.outer_dimensions < self.dimensions.len()
+    }
+
+    pub fn reads_subquery(&self) -> bool {
+        self.sources.iter().any(|source| matches!(source, PlannedSource::Subquery(_)))
+    }
+}
+
 /// Makes the plan of a whole statement. `seed` drives `sample()`.
 pub fn plan(resolved: &Resolved) -> Result<Plan> {
     let mut dimensions = resolved.dimensions.clone();
     dimensions.sort();
     dimensions.dedup();
     let count = dimensions.len();
-    let plan = Planner { resolved }.plan(dimensions, count, &[])?;
+    let plan = Planner { resolved, final_dimensions: count }.plan(dimensions, count, &[])?;
     Ok(plan)
 }
 
 struct Planner<'a> {
     resolved: &'a Resolved,
+    final_dimensions: usize,
 }
 
 impl Planner<'_> {
@@ -257,6 +271,7 @@ impl Planner<'_> {
             inputs,
             dimensions,
             outer_dimensions,
+            final_dimensions: self.final_dimensions,
             sources,
             calls,
             aux,
@@ -329,18 +344,14 @@ impl Planner<'_> {
             if let Some(every) = every
                 && !matches!(transform, Transform::CumulativeSum | Transform::Integral { .. })
             {
-                // The first window's result needs the windows before it.
-                let before = match &transform {
-                    Transform::MovingAverage { size } => every.saturating_mul(*size as i64 - 1),
-                    Transform::Technical(_) => every.saturating_mul((integer(1) - 1).max(0)),
-                    _ => every,
-                };
+                // The first window's result needs the window before it. InfluxDB reads one window more, however many
+                // a moving average is over.
                 if self.resolved.compiled.ascending {
                     if wide.start > super::condition::MIN_TIME {
-                        wide.start = wide.start.saturating_sub(before).max(super::condition::MIN_TIME);
+                        wide.start = wide.start.saturating_sub(every).max(super::condition::MIN_TIME);
                     }
                 } else if wide.end < super::condition::MAX_TIME {
-                    wide.end = wide.end.saturating_add(before).min(super::condition::MAX_TIME);
+                    wide.end = wide.end.saturating_add(every).min(super::condition::MAX_TIME);
                 }
             }
             let Some((from, input)) = self.from(argument, wide, inputs)? else { return Ok(None) };
@@ -475,12 +486,27 @@ impl Planner<'_> {
         }
         let (series, rows) = match &self.resolved.compiled.condition {
             None => (None, None),
-            Some(condition) => split_condition(condition, at)?,
+            Some(condition) => split_condition(&self.typed(condition), at)?,
         };
         if series == Some(TagFilter::Constant(false)) {
             return Ok(None);
         }
         Ok(Some(MeasurementScan { at: at.clone(), series, rows, columns, positions }))
+    }
+
+    /// A condition whose names that are fields in any of the sources are so in all.
+    fn typed(&self, condition: &Expr) -> Expr {
+        let mut typed = condition.clone();
+        typed.walk_mut(&mut |expr| {
+            if let Expr::VarRef(var) = expr
+                && var.data_type.is_none()
+                && !var.is_time()
+            {
+                let kind = type_in(&self.resolved.sources, var);
+                var.data_type = if kind == Type::Tag { None } else { data_type(kind) };
+            }
+        });
+        typed
     }
 
     fn subquery(
@@ -544,7 +570,13 @@ impl Planner<'_> {
                 })?)
             }
         };
-        let plan = Planner { resolved: &widened }.plan(inner_dimensions, dimensions.len(), &wanted_tags)?;
+        // SLIMIT and SOFFSET are applied where series are read, those of all queries around added up.
+        let outer = &self.resolved.compiled.statement;
+        let statement = &mut widened.compiled.statement;
+        statement.slimit = statement.slimit.saturating_add(outer.slimit);
+        statement.soffset = statement.soffset.saturating_add(outer.soffset);
+        let planner = Planner { resolved: &widened, final_dimensions: self.final_dimensions };
+        let plan = planner.plan(inner_dimensions, dimensions.len(), &wanted_tags)?;
         Ok(Some(SubqueryRead { plan, filter, positions }))
     }
 

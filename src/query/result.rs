@@ -67,6 +67,17 @@ impl Cells {
     }
 }
 
+/// How a chunked answer is cut into documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cut {
+    /// At each series, and at so many rows.
+    #[default]
+    Rows,
+    /// At each series; nothing says that more follows.
+    Series,
+    Never,
+}
+
 /// A piece of one series of a statement's answer: all columns have the same number of rows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Series {
@@ -79,10 +90,11 @@ pub struct Series {
     pub values: Vec<Cells>,
     /// The zone whose clock times are shown in; `None` is UTC.
     pub zone: Option<chrono_tz::Tz>,
+    pub cut: Cut,
 }
 
 impl Series {
-    /// A series from rows, as SHOW statements make them.
+    /// A series from rows, as statements about what there is make them: chunked answers do not cut these.
     pub fn from_rows(name: &[u8], columns: &[&str], rows: Vec<Vec<Cell>>) -> Self {
         let mut values: Vec<Vec<Cell>> = columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {
@@ -97,6 +109,7 @@ impl Series {
             columns: columns.iter().map(|column| column.as_bytes().to_vec()).collect(),
             values: values.into_iter().map(Cells::Mixed).collect(),
             zone: None,
+            cut: Cut::Never,
         }
     }
 

@@ -103,7 +103,11 @@ pub fn resolve<'a, D: DataSource>(
                 CompiledSource::Measurement(measurement) => {
                     let place = place_of(source, defaults, &measurement)?;
                     let time = time_range(compiled.start, compiled.end);
-                    for schema in schemas(source, &place, &measurement.name, time, limits).await? {
+                    let mut found = schemas(source, &place, &measurement.name, time, limits).await?;
+                    if has_wildcard(&compiled) {
+                        add_tags_of_database(source, &place, &measurement.name, &mut found, limits).await?;
+                    }
+                    for schema in found {
                         sources.push(ResolvedSource::Measurement(MeasurementAt {
                             place: place.clone(),
                             schema,
@@ -114,6 +118,60 @@ pub fn resolve<'a, D: DataSource>(
         }
         expand(compiled, sources)
     })
+}
+
+fn is_wild(expr: &Expr) -> bool {
+    matches!(expr, Expr::Wildcard(_) | Expr::Regex(_))
+}
+
+fn has_wildcard(compiled: &Compiled) -> bool {
+    let mut found = compiled.statement.dimensions.iter().any(|dimension| is_wild(&dimension.expr));
+    for field in &compiled.statement.fields {
+        field.expr.walk(&mut |expr| found |= is_wild(expr));
+    }
+    found
+}
+
+/// A wildcard stands for the tags a measurement has anywhere in its database, and a pattern for measurements anywhere in
+/// it: InfluxDB's index knows no retention policies. Fields are those of the place and time range.
+async fn add_tags_of_database<D: DataSource>(
+    source: &D,
+    place: &Place,
+    name: &MeasurementName,
+    found: &mut Vec<MeasurementSchema>,
+    limits: &Limits,
+) -> Result<()> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let pattern = match name {
+        MeasurementName::Regex(regex) => Some(compile_pattern(&regex.pattern)?),
+        _ => None,
+    };
+    let named = || found.iter().map(|schema| schema.measurement.clone()).collect();
+    let request = CatalogRequest {
+        shards: Vec::new(),
+        measurements: if pattern.is_some() { None } else { Some(named()) },
+        time: TimeRange::ALL,
+        series: None,
+        what: CatalogKind::Schema,
+        limit: 0,
+        budget_bytes: limits.budget_bytes,
+    };
+    for place in source.places(&place.database)? {
+        let Some(CatalogReply::Schema(schemas)) = merge_catalogs(source.catalog(&place, &request).await?)
+        else {
+            continue;
+        };
+        for mut schema in schemas {
+            let name = String::from_utf8_lossy(&schema.measurement);
+            if pattern.as_ref().is_none_or(|pattern| pattern.is_match(&name)) {
+                schema.fields.clear();
+                merge_schemas(found, vec![schema]);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is known of the measurements of one source.
@@ -264,7 +322,6 @@ fn typed(name: &str, found: Type) -> Expr {
 
 /// Spells wildcards and patterns out.
 fn expand(compiled: Compiled, sources: Vec<ResolvedSource>) -> Result<Resolved> {
-    let is_wild = |expr: &Expr| matches!(expr, Expr::Wildcard(_) | Expr::Regex(_));
     let mut field_wildcard = false;
     for field in &compiled.statement.fields {
         field.expr.walk(&mut |expr| field_wildcard |= is_wild(expr));

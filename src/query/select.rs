@@ -1,13 +1,15 @@
 //! SELECT from statement to pieces of the answer.
 
-use crate::influxql::ast::SelectStatement;
+use tidemark_engine::model::{Column, FieldType};
+
+use crate::influxql::ast::{Fill, SelectStatement};
 
 use super::compile::compile;
 use super::control::Control;
 use super::error::{QueryError, Result};
 use super::exec::SelectStream;
-use super::plan::{Plan, plan};
-use super::result::{Cells, ResultSink, Series};
+use super::plan::{Output, Plan, plan};
+use super::result::{Cell, Cells, Cut, ResultSink, Series};
 use super::rewrite::{Defaults, Limits, resolve};
 use super::rows::RowBatch;
 use super::source::DataSource;
@@ -83,7 +85,8 @@ fn header(plan: &Plan, time_name: &str) -> Vec<Vec<u8>> {
 fn piece(plan: &Plan, columns: &[Vec<u8>], batch: RowBatch) -> Series {
     let mut values = Vec::with_capacity(columns.len());
     values.push(Cells::Times(batch.times));
-    values.extend(batch.columns.into_iter().map(Cells::Typed));
+    let columns_out = batch.columns.into_iter().zip(&plan.outputs);
+    values.extend(columns_out.map(|(column, output)| shown(column, output, plan.fill)));
     Series {
         name: batch.series.name.clone(),
         tags: plan
@@ -95,5 +98,26 @@ fn piece(plan: &Plan, columns: &[Vec<u8>], batch: RowBatch) -> Series {
         columns: columns.to_vec(),
         values,
         zone: plan.windows.zone,
+        cut: Cut::Rows,
     }
+}
+
+/// A fill with a number stands in every cell without a value: also in one of a text column, where it is no text.
+fn shown(column: Column, output: &Output, fill: Fill) -> Cells {
+    let number = match fill {
+        Fill::Integer(number) => Cell::Integer(number),
+        Fill::Number(number) => Cell::Float(number),
+        _ => return Cells::Typed(column),
+    };
+    let is_plain = matches!(output, Output::Call(_) | Output::Aux(_));
+    let is_text = matches!(column.field_type(), FieldType::String | FieldType::Boolean);
+    if !is_plain || !is_text || column.present.is_none() {
+        return Cells::Typed(column);
+    }
+    let column = Cells::Typed(column);
+    let cell = |row| match column.get(row) {
+        Cell::Null => number.clone(),
+        cell => cell,
+    };
+    Cells::Mixed((0..column.len()).map(cell).collect())
 }

@@ -13,7 +13,7 @@ pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidemark_engine::model::TimeRange;
+use tidemark_engine::model::{TimeRange, series_key};
 
 use crate::influxql::ast::{
     BinaryOp, Expr, NameOrAll, ShowFieldKeys, ShowMeasurements, ShowOn, ShowSeries, Source,
@@ -21,7 +21,7 @@ use crate::influxql::ast::{
 use crate::meta::{Data, Privilege, UserInfo};
 
 use super::error::{QueryError, Result};
-use super::result::{Cell, ResultSink, Series};
+use super::result::{Cell, Cut, ResultSink, Series};
 use super::source::DataSource;
 use catalog::{Condition, Names};
 
@@ -30,6 +30,8 @@ use catalog::{Condition, Names};
 pub struct Request<'a> {
     /// May be empty.
     pub database: &'a str,
+    /// That of sources which name none; empty: the database's default.
+    pub retention_policy: &'a str,
     /// ns.
     pub now: i64,
     /// Bytes a core may hold for one question.
@@ -54,13 +56,27 @@ fn page<T>(items: Vec<T>, limit: u64, offset: u64) -> Vec<T> {
 }
 
 /// Sends a series in pieces; one without rows is not sent.
-async fn send(sink: &mut impl ResultSink, name: &[u8], columns: &[&str], rows: Vec<Vec<Cell>>) -> Result<()> {
+async fn send(
+    sink: &mut impl ResultSink,
+    cut: Cut,
+    name: &[u8],
+    columns: &[&str],
+    rows: Vec<Vec<Cell>>,
+) -> Result<()> {
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {
         let piece = rows.by_ref().take(PIECE_ROWS).collect();
-        sink.series(Series::from_rows(name, columns, piece)).await?;
+        sink.series(Series { cut, ..Series::from_rows(name, columns, piece) }).await?;
     }
     Ok(())
+}
+
+/// A series' measurement and tags.
+type Parts = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
+
+fn parts(key: &[u8]) -> Parts {
+    let tags = series_key::tags(key).map(|(tag, value)| (tag.into_owned(), value.into_owned()));
+    (series_key::measurement(key).into_owned(), tags.collect())
 }
 
 pub async fn series(
@@ -71,16 +87,32 @@ pub async fn series(
 ) -> Result<()> {
     let database = database(statement.database.as_deref(), request.database)?;
     let condition = Condition::new(statement.condition.as_ref(), request)?;
-    let mut keys = BTreeSet::new();
-    for (place, names) in Names::by_place(&statement.sources, database, source)? {
-        keys.extend(catalog::series(source, &place, &names, &condition, request).await?);
+    // In order of names and tags as they are, not of the keys they are escaped in, unless a time range makes it a query
+    // of what the shards hold.
+    let mut keys: BTreeMap<Parts, Vec<u8>> = BTreeMap::new();
+    for (place, names) in Names::by_place(&statement.sources, database, request, source)? {
+        // InfluxDB's index is the database's: it lists all series, as soon as the policy has a shard.
+        let places = match condition.time {
+            Some(_) => vec![place],
+            None if source.group_ranges(&place, TimeRange::ALL).is_empty() => Vec::new(),
+            None => source.places(&place.database)?,
+        };
+        for place in places {
+            let found = catalog::series(source, &place, &names, &condition, request).await?;
+            let by_key = condition.time.is_some();
+            keys.extend(
+                found
+                    .into_iter()
+                    .map(|key| (if by_key { (key.clone(), Vec::new()) } else { parts(&key) }, key)),
+            );
+        }
     }
     let rows = page(
-        keys.into_iter().map(|key| vec![Cell::String(key)]).collect(),
+        keys.into_values().map(|key| vec![Cell::String(key)]).collect(),
         statement.limit,
         statement.offset,
     );
-    send(sink, b"", &["key"], rows).await
+    send(sink, Cut::Rows, b"", &["key"], rows).await
 }
 
 pub async fn field_keys(
@@ -91,7 +123,7 @@ pub async fn field_keys(
 ) -> Result<()> {
     let database = database(statement.database.as_deref(), request.database)?;
     let mut fields: BTreeMap<Vec<u8>, BTreeSet<_>> = BTreeMap::new();
-    for (place, names) in Names::by_place(&statement.sources, database, source)? {
+    for (place, names) in Names::by_place(&statement.sources, database, request, source)? {
         for schema in catalog::schema(source, &place, &names, TimeRange::ALL, request).await? {
             fields.entry(schema.measurement).or_default().extend(schema.fields);
         }
@@ -101,7 +133,7 @@ pub async fn field_keys(
             vec![Cell::String(name), Cell::text(kind.name())]
         };
         let rows = page(fields.into_iter().map(row).collect(), statement.limit, statement.offset);
-        send(sink, &measurement, &["fieldKey", "fieldType"], rows).await?;
+        send(sink, Cut::Rows, &measurement, &["fieldKey", "fieldType"], rows).await?;
     }
     Ok(())
 }
@@ -127,10 +159,13 @@ pub async fn measurements(
             Some(policy) => vec![source.place(&database, policy)?],
             None => source.places(&database)?,
         };
+        let holding = match &statement.condition {
+            Some(condition) => Some(measurements_where(condition, source, &places, request).await?),
+            None => None,
+        };
         for place in places {
             let mut found = catalog::measurements(source, &place, &names, request).await?;
-            if let Some(condition) = &statement.condition {
-                let holding = measurements_where(condition, source, &place, request).await?;
+            if let Some(holding) = &holding {
                 found.retain(|name| holding.contains(name));
             }
             rows.extend(found.into_iter().map(|name| match qualified {
@@ -146,7 +181,7 @@ pub async fn measurements(
         .map(|row| row.into_iter().map(Cell::String).collect())
         .collect();
     let columns: &[&str] = if qualified { &["name", "database", "retention policy"] } else { &["name"] };
-    send(sink, b"measurements", columns, rows).await
+    send(sink, Cut::Never, b"measurements", columns, rows).await
 }
 
 /// Databases and retention policies (`None`: all) to list, and whether rows name them. A database that does not exist
@@ -183,22 +218,27 @@ fn scope(
 }
 
 /// Measurements for which a condition holds. It is about measurements, not series: `a = 'x'` holds where any series has
-/// it, `a != 'x'` where there is the tag and no series has that value.
+/// it, `a != 'x'` where there is the tag and no series has that value, in any of the places.
 async fn measurements_where(
     condition: &Expr,
     source: &impl DataSource,
-    place: &super::Place,
+    places: &[super::Place],
     request: &Request<'_>,
 ) -> Result<BTreeSet<Vec<u8>>> {
     let tags = super::tag_filter::names(condition).into_iter().filter(|name| *name != "_name");
     let tags = tags.map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>();
     let mut values: TagValues = BTreeMap::new();
-    if !tags.is_empty() {
-        for (measurement, tag, value) in catalog::tag_values(source, place, tags, request).await? {
+    let mut names = BTreeSet::new();
+    for place in places {
+        names.extend(catalog::measurements(source, place, &Names::all(), request).await?);
+        if tags.is_empty() {
+            continue;
+        }
+        for (measurement, tag, value) in catalog::tag_values(source, place, tags.clone(), request).await? {
             values.entry(tag).or_default().entry(measurement).or_default().push(value);
         }
     }
-    let names = catalog::measurements(source, place, &Names::all(), request).await?;
+    let names: Vec<Vec<u8>> = names.into_iter().collect();
     holding(condition, &names, &values)
 }
 

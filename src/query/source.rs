@@ -5,6 +5,7 @@
 //! reply per core, and [`super::merge`] joins them.
 
 use tidemark_engine::Result as EngineResult;
+use tidemark_engine::model::TimeRange;
 use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ScanChunk, ScanRequest};
 
 use super::error::Result;
@@ -30,8 +31,11 @@ pub trait DataSource {
     /// Every retention policy of a database, for statements that are about all of them.
     fn places(&self, database: &str) -> Result<Vec<Place>>;
 
+    /// The ranges of the place's shard groups that overlap a time range, ascending.
+    fn group_ranges(&self, place: &Place, time: TimeRange) -> Vec<TimeRange>;
+
     /// How many shards of the place overlap the request's time range: EXPLAIN tells.
-    fn shard_count(&self, place: &Place, time: tidemark_engine::model::TimeRange) -> u64;
+    fn shard_count(&self, place: &Place, time: TimeRange) -> u64;
 
     /// One reply per core. `request.shards` is filled in by the source: all shards of the place that overlap
     /// `request.time`.

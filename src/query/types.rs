@@ -229,17 +229,16 @@ fn binary_type(binary: &Binary, resolve: &dyn Fn(&crate::influxql::ast::VarRef) 
         if literal_left || literal_right {
             let literal = if literal_left { left } else { right };
             if literal == Type::Unsigned {
-                return Err(QueryError::statement(format!(
-                    "cannot use {} with an integer and unsigned literal",
-                    op.symbol()
-                )));
+                let text = format!("cannot use {} with an integer and unsigned literal", op.symbol());
+                return Err(type_error(binary, resolve, &text));
             }
             return Ok(Type::Unsigned);
         }
-        return Err(QueryError::statement(format!(
+        let text = format!(
             "cannot use {} between an integer and unsigned, an explicit cast is required",
             op.symbol()
-        )));
+        );
+        return Err(type_error(binary, resolve, &text));
     }
     if left == Type::Unknown {
         return Ok(right);
@@ -259,12 +258,31 @@ fn binary_type(binary: &Binary, resolve: &dyn Fn(&crate::influxql::ast::VarRef) 
             _ => None,
         },
         BinaryOp::Divide => match (left, right) {
+            // Although the select list divides integers to a float: a query around reads it as an integer.
+            (Type::Integer, Type::Integer) => Some(Type::Integer),
             (Type::Unsigned, Type::Unsigned) => Some(Type::Unsigned),
             _ => (left.is_number() && right.is_number()).then_some(Type::Float),
         },
         _ => (left.is_number() && right.is_number()).then(|| left.stronger(right)),
     };
     result.ok_or_else(|| {
-        QueryError::statement(format!("incompatible types: {} and {}", left.name(), right.name()))
+        type_error(binary, resolve, &format!("incompatible types: {} and {}", left.name(), right.name()))
     })
+}
+
+/// What is wrong with an expression's types, with the expression and the types of its references.
+fn type_error(
+    binary: &Binary,
+    resolve: &dyn Fn(&crate::influxql::ast::VarRef) -> Type,
+    text: &str,
+) -> QueryError {
+    let mut shown = Expr::binary(binary.op, binary.left.clone(), binary.right.clone());
+    shown.walk_mut(&mut |expr| {
+        if let Expr::VarRef(var) = expr
+            && let Some(known) = data_type(resolve(var))
+        {
+            var.data_type = Some(known);
+        }
+    });
+    QueryError::statement(format!("type error: {shown}: {text}"))
 }

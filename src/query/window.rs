@@ -59,6 +59,22 @@ impl Windows {
         self.zone.map_or(0, |zone| zone_offset(zone, time))
     }
 
+    /// Moves a window's start on to that of the next one, over changes of the clock. `offset` is the zone's at the start.
+    pub fn step(&self, start: &mut i64, offset: &mut i64, ascending: bool) {
+        let every = self.interval.map_or(0, |interval| interval.every);
+        *start = if ascending { start.saturating_add(every) } else { start.saturating_sub(every) };
+        if self.zone.is_some() {
+            let now = self.zone_offset(start.saturating_sub(1));
+            if now != *offset {
+                let moved = *offset - now;
+                if moved.abs() < every {
+                    *start = start.saturating_add(moved);
+                }
+                *offset = now;
+            }
+        }
+    }
+
     /// The move of a border where the clock was changed within the window, unless the change is longer than it.
     fn correction(&self, zone: i64, border: i64, every: i64) -> i64 {
         let moved = zone - self.zone_offset(border);

@@ -65,8 +65,7 @@ async fn remove(
     let Some(database) = meta.database(database) else {
         return Err(QueryError::statement(format!("database not found: {database}")));
     };
-    let request =
-        Request { database: &context.database, now: context.now, budget_bytes: context.budget_bytes };
+    let request = context.request();
     let condition = Condition::for_delete(condition, &request)?;
     let measurements = measurements(sources, database, source, &request).await?;
     if measurements.as_ref().is_some_and(Vec::is_empty) || condition.time().is_empty() {

@@ -195,6 +195,7 @@ impl Executor {
             _ => {
                 let context = super::Context {
                     database: asked.database.clone(),
+                    retention_policy: asked.retention_policy.clone(),
                     user: asked.user.clone(),
                     now: inner.cores.runtime().wall_ns(),
                     budget_bytes: inner.limits.budget_bytes,

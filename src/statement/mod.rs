@@ -33,12 +33,25 @@ use crate::query::{DataSource, show};
 pub struct Context {
     /// The request's database; may be empty.
     pub database: String,
+    /// The request's retention policy; empty: the database's default.
+    pub retention_policy: String,
     /// Who asks; `None` when nobody has to say.
     pub user: Option<UserInfo>,
     /// ns.
     pub now: i64,
     /// Bytes of memory one statement may hold on each core.
     pub budget_bytes: u64,
+}
+
+impl Context {
+    fn request(&self) -> show::Request<'_> {
+        show::Request {
+            database: &self.database,
+            retention_policy: &self.retention_policy,
+            now: self.now,
+            budget_bytes: self.budget_bytes,
+        }
+    }
 }
 
 /// What statements need from the server around them.
@@ -91,8 +104,7 @@ pub async fn execute(
     sink: &mut impl ResultSink,
 ) -> Result<()> {
     let meta = environment.meta();
-    let request =
-        show::Request { database: &context.database, now: context.now, budget_bytes: context.budget_bytes };
+    let request = context.request();
     match statement {
         Statement::Select(_) | Statement::Explain(_) => {
             Err(QueryError::statement("BUG: a SELECT is executed by the read path"))

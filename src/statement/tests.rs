@@ -38,7 +38,13 @@ impl Server {
 
     fn ask_as(&self, text: &str, database: &str, user: Option<&str>) -> String {
         let user = user.map(|user| self.meta().user(user).expect("user").clone());
-        let context = Context { database: database.into(), user, now: 0, budget_bytes: 1 << 20 };
+        let context = Context {
+            database: database.into(),
+            retention_policy: String::new(),
+            user,
+            now: 0,
+            budget_bytes: 1 << 20,
+        };
         let mut sink = Collected::default();
         let statement = parse_statement(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         match block_on(execute(&statement, &context, &self.catalog, self, &mut sink)) {

@@ -6,6 +6,7 @@ mod malformed;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod power;
+mod query;
 mod restart;
 mod shell;
 mod support;

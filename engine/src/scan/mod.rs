@@ -4,7 +4,7 @@
 //! [`Scan::next`] gives chunk after chunk. Dropping the scan ends it and gives its memory back.
 //!
 //! 1. [`source`]: the shards' files and caches as numbered sources; which series pass the tag filter, in key order.
-//! 2. series are put into tag sets by the dimensions, tag sets into ascending order. Without dimensions there is one tag
+//! 2. series are put into tag sets by the dimensions, tag sets into the order of the scan. Without dimensions there is one tag
 //!    set, and its series are streamed, never listed.
 //! 3. [`cursor`]: one series in time order out of all its sources, blocks read as late as possible.
 //! 4. [`projection`], [`filter`]: the row filter, the columns asked for in the types asked for.
@@ -131,13 +131,13 @@ impl<D: Disk> Scan<D> {
             let Some((group, members)) = self.next_group().await? else { return Ok(None) };
             match &self.request.output {
                 ScanOutput::Partials { .. } => self.fold(group, members).await?,
-                ScanOutput::Rows { limit } if (1..=TOP_ROWS_MAX).contains(limit) => {
+                ScanOutput::Rows { limit, ahead: false } if (1..=TOP_ROWS_MAX).contains(limit) => {
                     self.top(group, members, *limit).await?;
                 }
-                ScanOutput::Rows { limit } => {
-                    let limit = *limit;
+                ScanOutput::Rows { limit, ahead } => {
+                    let (limit, ahead) = (*limit, *ahead);
                     let found = self.listed(members).await?;
-                    let merge = Merge::new(&self.reading(), found, limit).await?;
+                    let merge = Merge::new(&self.reading(), found, limit, ahead).await?;
                     self.merging = Some((group, merge));
                 }
             }
@@ -196,7 +196,8 @@ impl<D: Disk> Scan<D> {
             self.sources.pace.spent(500).await;
             groups.entry(values).or_default().push(found);
         }
-        Ok(Groups::Many(groups.into_iter().map(|(values, list)| (ScanGroup { values }, list)).collect()))
+        let groups = groups.into_iter().map(|(values, list)| (ScanGroup { values }, list));
+        Ok(Groups::Many(if self.request.descending { groups.rev().collect() } else { groups.collect() }))
     }
 
     fn count_series(&mut self) -> Result<()> {

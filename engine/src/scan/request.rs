@@ -54,7 +54,10 @@ pub enum ScanColumn {
 pub enum ScanOutput {
     /// Rows in time order (on equal times in ascending order of series keys, whatever the direction) within a tag set. At most `limit` rows per tag set are
     /// needed (0: all); series tags are given per row only through `Tag` columns.
-    Rows { limit: u64 },
+    ///
+    /// With `ahead`, each row comes in the place of the row before it in its series, and the first row of every series
+    /// at once, so that the asker knows how each series goes on; with a limit, the rows after that many rows.
+    Rows { limit: u64, ahead: bool },
     /// Partials per window (`None`: one window, the whole range).
     Partials { window: Option<Window>, calls: Vec<PartialCall> },
 }

@@ -332,10 +332,13 @@ impl Top {
 /// All series of a tag set, merged. See the module's head.
 pub struct Merge {
     series: Vec<Merging>,
-    /// The next row of each series: directed time, number of the series.
+    /// The next row of each series: directed time, number of the series. Ahead, the time is that of the row before.
     heap: BinaryHeap<Reverse<(i64, u32)>>,
-    /// Rows still wanted.
+    ahead: bool,
+    /// Rows still wanted; ahead, first rows do not count.
     left: u64,
+    /// Where those ahead end: rows in the places of rows of this time still come.
+    last: Option<i64>,
     rows_max: Option<usize>,
 }
 
@@ -352,11 +355,18 @@ const SERIES_BYTES: u64 = 400;
 
 impl Merge {
     /// Takes all series of the tag set, in key order. `limit` 0: all rows.
-    pub async fn new<D: Disk>(reading: &Reading<'_, D>, found: Vec<FoundSeries>, limit: u64) -> Result<Self> {
+    pub async fn new<D: Disk>(
+        reading: &Reading<'_, D>,
+        found: Vec<FoundSeries>,
+        limit: u64,
+        ahead: bool,
+    ) -> Result<Self> {
         let mut merge = Self {
             series: Vec::with_capacity(found.len()),
             heap: BinaryHeap::with_capacity(found.len()),
+            ahead,
             left: if limit == 0 { u64::MAX } else { limit },
+            last: None,
             rows_max: None,
         };
         for found in found {
@@ -365,7 +375,8 @@ impl Merge {
             match rows.bound(reading).await? {
                 None => reading.budget.give_back(SERIES_BYTES),
                 Some(bound) => {
-                    merge.heap.push(Reverse((bound, merge.series.len() as u32)));
+                    let place = if ahead { i64::MIN } else { bound };
+                    merge.heap.push(Reverse((place, merge.series.len() as u32)));
                     merge.series.push(Merging { rows, chunk: None, at: 0, held: 0 });
                 }
             }
@@ -379,7 +390,7 @@ impl Merge {
         reading: &Reading<'_, D>,
         group: &ScanGroup,
     ) -> Result<Option<ScanChunk>> {
-        let wanted = (CHUNK_ROWS as u64).min(self.left) as usize;
+        let wanted = if self.ahead { CHUNK_ROWS } else { (CHUNK_ROWS as u64).min(self.left) as usize };
         let mut order: Vec<(u32, u32)> = Vec::with_capacity(wanted);
         let mut chunks: Vec<Rc<OutputRows>> = Vec::new();
         // Per series of this merge, where its present chunk stands in `chunks`.
@@ -388,19 +399,24 @@ impl Merge {
         let mut series = Vec::with_capacity(wanted);
         while order.len() < wanted {
             let Some(Reverse((bound, number))) = self.heap.pop() else { break };
+            if self.last.is_some_and(|last| bound > last) {
+                self.heap.clear();
+                break;
+            }
             let merging = &mut self.series[number as usize];
             let Some(chunk) = merging.chunk.clone() else {
                 places.remove(&number);
                 if let Some(time) = self.load(reading, number).await? {
                     // The bound may have been too low: the row takes its true place.
-                    self.heap.push(Reverse((time, number)));
+                    self.heap.push(Reverse((if self.ahead { bound } else { time }, number)));
                 }
                 continue;
             };
-            debug_assert_eq!(bound, directed(chunk.times[merging.at], reading.descending));
+            debug_assert!(self.ahead || bound == directed(chunk.times[merging.at], reading.descending));
             let next = self.heap.peek().map(|next| next.0);
             let start = merging.at;
-            let end = end_of_run(&chunk.times, start, wanted - order.len(), next, number, reading.descending);
+            let wanted = wanted - order.len();
+            let end = end_of_run(&chunk.times, start, wanted, next, number, reading.descending, self.ahead);
             let place = *places.entry(number).or_insert_with(|| {
                 chunks.push(chunk.clone());
                 chunks.len() as u32 - 1
@@ -409,7 +425,21 @@ impl Merge {
             order.extend((start..end).map(|row| (place, row as u32)));
             series.resize(order.len(), key);
             merging.at = end;
-            if end < chunk.len() {
+            let row_before = directed(chunk.times[end - 1], reading.descending);
+            if self.ahead {
+                // The first row of a series does not count.
+                let counted = (end - start) as u64 - u64::from(bound == i64::MIN);
+                self.left = self.left.saturating_sub(counted);
+                if self.left == 0 && self.last.is_none() {
+                    let run = end - start > 1;
+                    self.last =
+                        Some(if run { directed(chunk.times[end - 2], reading.descending) } else { bound });
+                }
+                if end == chunk.len() {
+                    merging.chunk = None;
+                }
+                self.heap.push(Reverse((row_before, number)));
+            } else if end < chunk.len() {
                 self.heap.push(Reverse((directed(chunk.times[end], reading.descending), number)));
             } else {
                 merging.chunk = None;
@@ -420,7 +450,9 @@ impl Merge {
                 }
             }
         }
-        self.left -= order.len() as u64;
+        if !self.ahead {
+            self.left -= order.len() as u64;
+        }
         if order.is_empty() {
             return Ok(None);
         }
@@ -475,7 +507,8 @@ impl Merge {
     }
 }
 
-/// Where the rows from `start` on that come before another series' next row end; at least one row.
+/// Where the rows from `start` on that come before another series' next row end; at least one row. `ahead`: see
+/// [`super::request::ScanOutput::Rows`].
 fn end_of_run(
     times: &[i64],
     start: usize,
@@ -483,10 +516,14 @@ fn end_of_run(
     next: Option<(i64, u32)>,
     number: u32,
     descending: bool,
+    ahead: bool,
 ) -> usize {
     let limit = times.len().min(start + rows_max);
     let Some((time, other)) = next else { return limit };
-    let comes_first = |row: usize| (directed(times[row], descending), number) < (time, other);
+    // Ahead, a row stands in the place of the one before it.
+    let place = |row: usize| times[if ahead && row > start { row - 1 } else { row }];
+    let comes_first =
+        |row: usize| (ahead && row == start) || (directed(place(row), descending), number) < (time, other);
     if comes_first(limit - 1) {
         return limit;
     }

@@ -320,7 +320,7 @@ impl Case {
     }
 
     /// The rows that pass, with all their fields, per tag set, in order.
-    fn expected(&self) -> BTreeMap<Vec<Vec<u8>>, Vec<(i64, Vec<u8>, BTreeMap<&'static str, Value>)>> {
+    fn expected(&self) -> Expected {
         let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (key, rows) in model_of(&self.steps) {
             let tag = |name: &Vec<u8>| series_key::tag_value(&key, name).unwrap_or_default().into_owned();
@@ -339,9 +339,16 @@ impl Case {
         for rows in groups.values_mut() {
             rows.sort_by_key(|(time, key, _)| (if self.descending { -*time } else { *time }, key.clone()));
         }
+        let mut groups: Expected = groups.into_iter().collect();
+        if self.descending {
+            groups.reverse();
+        }
         groups
     }
 }
+
+/// Tag sets in order, each with its rows: time, series key, fields.
+type Expected = Vec<(Vec<Vec<u8>>, Vec<(i64, Vec<u8>, BTreeMap<&'static str, Value>)>)>;
 
 fn case_strategy() -> impl Strategy<Value = Case> {
     (
@@ -361,7 +368,7 @@ fn case_strategy() -> impl Strategy<Value = Case> {
 }
 
 fn check_rows(case: &Case, views: Vec<ShardSources<SimDisk>>) {
-    let mut request = request(ScanOutput::Rows { limit: case.limit });
+    let mut request = request(ScanOutput::Rows { limit: case.limit, ahead: false });
     case.fill(&mut request);
     request.budget_bytes = case.budget;
     let chunks = block_on(run(views, request)).expect("within the budget");
@@ -519,7 +526,7 @@ fn plain_writes(count: i64) -> Vec<Step> {
 
 #[test]
 fn more_series_than_allowed_are_refused_by_name() {
-    let mut request = request(ScanOutput::Rows { limit: 0 });
+    let mut request = request(ScanOutput::Rows { limit: 0, ahead: false });
     request.series_max = 5;
     let error = block_on(async { run(shards_of(&plain_writes(100)).await, request).await });
     assert_eq!(error, Err(Error::Limit { name: "max-select-series", wanted: 6, max: 5 }));
@@ -527,13 +534,13 @@ fn more_series_than_allowed_are_refused_by_name() {
 
 #[test]
 fn a_scan_beyond_its_budget_is_refused_and_gives_everything_back() {
-    let mut small = request(ScanOutput::Rows { limit: 0 });
+    let mut small = request(ScanOutput::Rows { limit: 0, ahead: false });
     small.budget_bytes = 1000;
     let error = block_on(async { run(shards_of(&plain_writes(100)).await, small).await });
     assert!(matches!(error, Err(Error::Budget { max: 1000, .. })), "{error:?}");
 
     let views = block_on(shards_of(&plain_writes(100)));
-    let scan = block_on(Scan::over(views, request(ScanOutput::Rows { limit: 0 }), None));
+    let scan = block_on(Scan::over(views, request(ScanOutput::Rows { limit: 0, ahead: false }), None));
     let mut scan = scan.expect("a good request");
     while block_on(scan.next()).expect("within the budget").is_some() {}
     assert_eq!(scan.held_bytes(), block_on(found_bytes()), "only the list of the tag set is left");
@@ -553,7 +560,7 @@ async fn found_bytes() -> u64 {
 
 #[test]
 fn a_column_of_another_type_is_absent_and_no_row_is_made_of_tags_alone() {
-    let mut request = request(ScanOutput::Rows { limit: 0 });
+    let mut request = request(ScanOutput::Rows { limit: 0, ahead: false });
     request.columns = vec![field("f", FieldType::String), ScanColumn::Tag { name: b"host".to_vec() }];
     let chunks = block_on(async { run(shards_of(&plain_writes(20)).await, request).await });
     assert_eq!(chunks, Ok(Vec::new()));

@@ -155,7 +155,7 @@ mod tests {
                 Cells::Mixed(vec![Cell::Null]),
                 Cells::Mixed(vec![Cell::text("say \"hi\"")]),
             ],
-            zone: None,
+            ..Series::default()
         });
         encoder.end_statement(None);
         encoder.finish();

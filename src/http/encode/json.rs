@@ -4,7 +4,7 @@ use tidemark_engine::model::{Column, ColumnData};
 
 use super::Options;
 use super::time::put_rfc3339;
-use crate::query::result::{Cell, Cells, Series};
+use crate::query::result::{Cell, Cells, Cut, Series};
 
 /// See [`super::Encoder`].
 #[derive(Debug)]
@@ -122,8 +122,8 @@ impl JsonEncoder {
         let rows = series.rows();
         if self.open.as_ref().is_some_and(|open| !open.head.is_same_series(series)) {
             self.close_series(false);
-            if self.is_chunked() {
-                self.end_result(true, None);
+            if self.is_chunked() && series.cut != Cut::Never {
+                self.end_result(series.cut == Cut::Rows, None);
                 self.begin_result(id);
             }
         }
@@ -132,7 +132,8 @@ impl JsonEncoder {
         }
         while at < rows {
             let held = self.open.as_ref().map_or(0, |open| open.rows);
-            if let Some(size) = self.options.chunk_size
+            let chunk_size = self.options.chunk_size.filter(|_| series.cut == Cut::Rows);
+            if let Some(size) = chunk_size
                 && held >= size.max(1)
             {
                 self.close_series(true);
@@ -142,9 +143,9 @@ impl JsonEncoder {
                 continue;
             }
             let mut take = rows - at;
-            if let Some(size) = self.options.chunk_size {
+            if let Some(size) = chunk_size {
                 take = take.min(size.max(1) - held);
-            } else if self.options.row_max > 0 {
+            } else if self.options.row_max > 0 && !self.is_chunked() {
                 let left = self.options.row_max - self.rows;
                 if take > left {
                     take = left;

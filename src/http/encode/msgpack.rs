@@ -6,7 +6,7 @@
 use tidemark_engine::model::{Column, ColumnData};
 
 use super::Options;
-use crate::query::result::{Cell, Cells, Series};
+use crate::query::result::{Cell, Cells, Cut, Series};
 
 /// See [`super::Encoder`].
 #[derive(Debug)]
@@ -57,10 +57,11 @@ impl MessagePackEncoder {
     }
 
     pub fn series(&mut self, series: &Series) {
-        let chunk = self.options.chunk_size;
+        let chunk = self.options.chunk_size.filter(|_| series.cut != Cut::Never);
         for row in 0..series.rows().max(1) {
             let same = self.series.last().is_some_and(|held| held.head.is_same_series(series));
             let cut = same
+                && series.cut == Cut::Rows
                 && chunk.is_some_and(|size| {
                     self.series.last().is_some_and(|held| held.rows as usize >= size.max(1))
                 });
@@ -69,7 +70,7 @@ impl MessagePackEncoder {
                     if let Some(last) = self.series.last_mut() {
                         last.partial = cut;
                     }
-                    self.end_result(true, None);
+                    self.end_result(series.cut == Cut::Rows, None);
                     self.document();
                 }
                 let head = Series {

@@ -3,9 +3,11 @@
 //! * [`reduce`]: aggregates and selectors, a window at a time;
 //! * [`transform`]: point by point, with memory of the points before;
 //! * [`technical`]: the moving averages and oscillators of technical analysis;
-//! * `holt_winters`: forecasts.
+//! * `holt_winters`: forecasts;
+//! * [`order`]: rows by value.
 
 pub mod holt_winters;
+pub mod order;
 pub mod reduce;
 pub mod technical;
 pub mod transform;
@@ -43,6 +45,16 @@ impl Points {
         for (to, from) in self.aux.iter_mut().zip(aux) {
             rows::append(to, from, row..row + 1);
         }
+    }
+
+    /// Keeps some points.
+    pub fn keep(&mut self, points: std::ops::Range<usize>) {
+        if points == (0..self.times.len()) {
+            return;
+        }
+        self.times = self.times[points.clone()].to_vec();
+        self.values = rows::slice(&self.values, points.clone());
+        self.aux = self.aux.iter().map(|column| rows::slice(column, points.clone())).collect();
     }
 
     /// Takes what is there, leaving none.

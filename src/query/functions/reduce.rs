@@ -12,6 +12,7 @@ use tidemark_engine::model::{Column, ColumnData, FieldType, Value};
 use super::super::rows;
 use super::super::window::Windows;
 use super::Points;
+use super::order::ordered;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reduce {
@@ -68,13 +69,16 @@ pub struct Reducer {
     windows: Windows,
     /// The times of the result are window starts, else those of the chosen points.
     at_window: bool,
-    ascending: bool,
     window: Option<(i64, i64)>,
     fold: Fold,
     times: Vec<i64>,
     values: Column,
     aux: Vec<Column>,
     random: u64,
+    /// A window's points gave no result: InfluxDB takes that for the end, of this series and of all after it, unless
+    /// other calls go on.
+    is_ended: bool,
+    may_end: bool,
     pub out: Points,
 }
 
@@ -93,7 +97,6 @@ impl Reducer {
         function: Reduce,
         windows: Windows,
         at_window: bool,
-        ascending: bool,
         input: FieldType,
         aux: &[FieldType],
         seed: u64,
@@ -103,13 +106,14 @@ impl Reducer {
             function,
             windows,
             at_window,
-            ascending,
             window: None,
             fold: Fold::default(),
             times: Vec::new(),
             values: Column::empty(input),
             aux: aux.iter().map(|field_type| Column::empty(*field_type)).collect(),
             random: seed | 1,
+            is_ended: false,
+            may_end: true,
         }
     }
 
@@ -122,13 +126,25 @@ impl Reducer {
                 self.close();
                 self.window = Some((start, end));
             }
-            self.fold(times, values, aux, rows);
+            if !self.is_ended {
+                self.fold(times, values, aux, rows);
+            }
         });
     }
 
     /// Ends the series.
     pub fn finish(&mut self) {
         self.close();
+    }
+
+    /// Whether a window without a result may be the end.
+    pub fn ending(mut self, may_end: bool) -> Self {
+        self.may_end = may_end;
+        self
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     pub fn bytes(&self) -> u64 {
@@ -215,10 +231,12 @@ impl Reducer {
                     let row = sorted_rows(&self.values)[position as usize];
                     let time = at(row);
                     self.out.push_row(time, &self.values, &self.aux, row);
+                } else {
+                    self.is_ended = self.may_end;
                 }
             }
             Reduce::Distinct => {
-                for row in distinct(&self.times, &self.values, self.ascending) {
+                for row in distinct(&self.times, &self.values) {
                     let time = at(row);
                     self.out.push_row(time, &self.values, &self.aux, row);
                 }
@@ -231,7 +249,7 @@ impl Reducer {
             }
             Reduce::Top(n) | Reduce::Bottom(n) => {
                 let top = matches!(self.function, Reduce::Top(_));
-                for row in best_rows(&self.times, &self.values, *n, top, self.ascending) {
+                for row in best_rows(&self.times, &self.values, *n, top) {
                     let time = self.times[row];
                     self.out.push_row(time, &self.values, &self.aux, row);
                 }
@@ -352,11 +370,9 @@ fn compare_numbers(a: &Value, b: &Value) -> Ordering {
     }
 }
 
-/// Rows in order of their values, earlier rows first among equals.
+/// Rows in order of their values.
 fn sorted_rows(values: &Column) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| rows::compare(values, *a, values, *b));
-    order
+    ordered(values.len(), &|a, b| rows::compare(values, a, values, b).is_lt())
 }
 
 fn median(values: &Column) -> Option<f64> {
@@ -396,8 +412,14 @@ fn median(values: &Column) -> Option<f64> {
 }
 
 /// The row of the most frequent value. Of equally frequent ones that whose first point is earliest, except that a
-/// value with one point only never takes the place of one before it: so InfluxDB has it.
+/// value with one point only never takes the place of one before it: so InfluxDB has it. Of booleans as often true as
+/// false, true.
 fn mode(times: &[i64], values: &Column) -> usize {
+    if let ColumnData::Boolean(values) = &values.data {
+        let trues = values.iter().filter(|value| **value).count();
+        let wanted = trues >= values.len() - trues;
+        return values.iter().position(|value| *value == wanted).unwrap_or(0);
+    }
     let order = sorted_rows(values);
     let mut best = order[0];
     let mut best_frequency = 0;
@@ -423,8 +445,9 @@ fn mode(times: &[i64], values: &Column) -> usize {
 
 fn stddev(values: &Column) -> Option<f64> {
     let floats: Vec<f64> = (0..values.len()).filter_map(|row| super::float_at(values, row)).collect();
+    // Of one point there is no deviation: a number that is none, which calculations go on with and answers show as null.
     if floats.len() < 2 {
-        return None;
+        return Some(f64::NAN);
     }
     let mut mean = 0.0;
     let mut count = 0.0;
@@ -437,8 +460,8 @@ fn stddev(values: &Column) -> Option<f64> {
     Some((variance / (count - 1.0)).sqrt())
 }
 
-/// Rows of the first point of each value, by time, then value.
-fn distinct(times: &[i64], values: &Column, ascending: bool) -> Vec<usize> {
+/// Rows of the first point of each value, by ascending time whatever the query's order, then value.
+fn distinct(times: &[i64], values: &Column) -> Vec<usize> {
     #[derive(PartialEq, Eq, Hash)]
     enum Key {
         Bits(u64),
@@ -460,11 +483,7 @@ fn distinct(times: &[i64], values: &Column, ascending: bool) -> Vec<usize> {
             kept.push(row);
         }
     }
-    kept.sort_by(|a, b| {
-        let by_time = times[*a].cmp(&times[*b]);
-        let by_time = if ascending { by_time } else { by_time.reverse() };
-        by_time.then_with(|| rows::compare(values, *a, values, *b))
-    });
+    kept.sort_by(|a, b| times[*a].cmp(&times[*b]).then_with(|| rows::compare(values, *a, values, *b)));
     kept
 }
 
@@ -485,8 +504,8 @@ fn sample(length: usize, size: usize, random: &mut u64) -> Vec<usize> {
     chosen
 }
 
-/// The `n` best rows by value, earlier ones among equals, in order of time.
-fn best_rows(times: &[i64], values: &Column, n: usize, top: bool, ascending: bool) -> Vec<usize> {
+/// The `n` best rows by value, earlier ones among equals, in ascending order of time whatever the query's.
+fn best_rows(times: &[i64], values: &Column, n: usize, top: bool) -> Vec<usize> {
     let mut order: Vec<usize> = (0..times.len()).collect();
     order.sort_by(|a, b| {
         let by_value = rows::compare(values, *a, values, *b);
@@ -494,9 +513,6 @@ fn best_rows(times: &[i64], values: &Column, n: usize, top: bool, ascending: boo
         by_value.then_with(|| times[*a].cmp(&times[*b]))
     });
     order.truncate(n);
-    order.sort_by(|a, b| {
-        let by_time = times[*a].cmp(&times[*b]);
-        if ascending { by_time } else { by_time.reverse() }
-    });
+    order.sort_by_key(|row| times[*row]);
     order
 }

@@ -2,6 +2,7 @@
 
 use tidemark_engine::model::{Column, FieldType, Value};
 
+use super::super::condition::MIN_TIME;
 use super::super::window::Windows;
 use super::technical::Technical;
 use super::{Points, float_at};
@@ -183,7 +184,10 @@ impl Transformer {
             }
             Transform::Integral { unit } => {
                 let unit = *unit as f64;
-                self.integral(time, float, unit);
+                // Without windows the result stands at the beginning of the range, that of floats at 0: so InfluxDB has it.
+                let is_float = matches!(value, Value::Float(_));
+                let start = if is_float || self.windows.start <= MIN_TIME { 0 } else { self.windows.start };
+                self.integral(time, float, unit, start);
             }
             Transform::Technical(technical) => {
                 if let Some(result) = technical.next(float) {
@@ -216,11 +220,11 @@ impl Transformer {
         if self.ascending { (start, end) } else { (end, start) }
     }
 
-    fn integral(&mut self, time: i64, value: f64, unit: f64) {
+    fn integral(&mut self, time: i64, value: f64, unit: f64, start: i64) {
         let windowed = self.windows.interval.is_some();
         let Some((mut before, Value::Float(mut previous))) = self.previous.clone() else {
             self.previous = Some((time, Value::Float(value)));
-            self.window = Some(if windowed { self.directed_window(time) } else { (0, 0) });
+            self.window = Some(if windowed { self.directed_window(time) } else { (start, 0) });
             return;
         };
         if before == time {

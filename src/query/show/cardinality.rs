@@ -9,7 +9,7 @@ use tidemark_engine::model::{TimeRange, series_key};
 
 use crate::influxql::ast::{CardinalityOf, Dimension, Expr, ShowCardinality};
 use crate::query::error::{QueryError, Result};
-use crate::query::result::{Cell, ResultSink, Series};
+use crate::query::result::{Cell, Cut, ResultSink, Series};
 use crate::query::source::DataSource;
 
 use super::catalog::{self, Condition, Names};
@@ -60,7 +60,7 @@ pub async fn cardinality(
 
 fn counted(name: &[u8], tags: Vec<(Vec<u8>, Vec<u8>)>, column: &str, count: u64) -> Series {
     let count = Cell::Integer(i64::try_from(count).unwrap_or(i64::MAX));
-    Series { tags, ..Series::from_rows(name, &[column], vec![vec![count]]) }
+    Series { tags, cut: Cut::Rows, ..Series::from_rows(name, &[column], vec![vec![count]]) }
 }
 
 /// Exact while the list fits a query's memory; beyond that each shard's own number of series, added up.
@@ -102,7 +102,7 @@ async fn count(
 ) -> Result<BTreeMap<Group, BTreeSet<Vec<u8>>>> {
     let condition = Condition::new(statement.condition.as_ref(), request)?;
     let mut groups: BTreeMap<Group, BTreeSet<Vec<u8>>> = BTreeMap::new();
-    for (place, names) in Names::by_place(&statement.sources, database, source)? {
+    for (place, names) in Names::by_place(&statement.sources, database, request, source)? {
         let wanted_keys = match &statement.of {
             CardinalityOf::TagValues(keys) => keys_matching(keys, source, &place, &names, request).await?,
             _ => Vec::new(),

@@ -43,14 +43,16 @@ impl Names {
         Ok(names)
     }
 
-    /// The places sources are in, each with its names. Qualifiers left out are `database` and its default policy.
+    /// The places sources are in, each with its names. Qualifiers left out are `database` and the request's policy, or
+    /// the default one.
     pub fn by_place(
         sources: &[Source],
         database: &str,
+        request: &Request<'_>,
         source: &impl DataSource,
     ) -> Result<Vec<(Place, Self)>> {
         if sources.is_empty() {
-            return Ok(vec![(source.place(database, "")?, Self::all())]);
+            return Ok(vec![(source.place(database, request.retention_policy)?, Self::all())]);
         }
         let mut found: Vec<(Place, Self)> = Vec::new();
         for named in sources {
@@ -58,8 +60,8 @@ impl Names {
                 return Err(QueryError::statement("invalid measurement"));
             };
             let database = measurement.database.as_deref().unwrap_or(database);
-            let place =
-                source.place(database, measurement.retention_policy.as_deref().unwrap_or_default())?;
+            let policy = measurement.retention_policy.as_deref().unwrap_or(request.retention_policy);
+            let place = source.place(database, policy)?;
             let at = match found.iter().position(|(known, _)| *known == place) {
                 Some(at) => at,
                 None => {

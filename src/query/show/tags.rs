@@ -9,7 +9,7 @@ use tidemark_engine::model::{TimeRange, series_key};
 
 use crate::influxql::ast::{BinaryOp, Expr, ShowTagKeys, ShowTagValues, TagKeyMatch};
 use crate::query::error::{QueryError, Result};
-use crate::query::result::{Cell, ResultSink};
+use crate::query::result::{Cell, Cut, ResultSink};
 use crate::query::source::DataSource;
 
 use super::catalog::{self, Condition, Names};
@@ -40,7 +40,8 @@ pub async fn tag_keys(
     }
     for (measurement, keys) in keys {
         let rows = keys.into_iter().map(|key| vec![Cell::String(key)]).collect();
-        send(sink, &measurement, &["tagKey"], page(rows, statement.limit, statement.offset)).await?;
+        let rows = page(rows, statement.limit, statement.offset);
+        send(sink, Cut::Series, &measurement, &["tagKey"], rows).await?;
     }
     Ok(())
 }
@@ -77,7 +78,8 @@ pub async fn tag_values(
     for (measurement, pairs) in values {
         let rows =
             pairs.into_iter().map(|(key, value)| vec![Cell::String(key), Cell::String(value)]).collect();
-        send(sink, &measurement, &["key", "value"], page(rows, statement.limit, statement.offset)).await?;
+        let rows = page(rows, statement.limit, statement.offset);
+        send(sink, Cut::Series, &measurement, &["key", "value"], rows).await?;
     }
     Ok(())
 }

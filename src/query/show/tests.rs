@@ -85,6 +85,10 @@ impl DataSource for Catalog {
         Ok(vec![self.place(database, "")?])
     }
 
+    fn group_ranges(&self, _: &Place, _: TimeRange) -> Vec<TimeRange> {
+        vec![TimeRange::ALL]
+    }
+
     fn shard_count(&self, _: &Place, _: TimeRange) -> u64 {
         1
     }
@@ -187,7 +191,7 @@ pub fn print(answer: &Collected) -> String {
 
 fn ask(text: &str, on: &str) -> std::string::String {
     let catalog = Catalog::recorded();
-    let request = Request { database: on, now: 1_000_000, budget_bytes: 1 << 20 };
+    let request = Request { database: on, retention_policy: "", now: 1_000_000, budget_bytes: 1 << 20 };
     let meta = catalog.meta.borrow().clone();
     let mut sink = Collected::default();
     let statement = parse_statement(text).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -137,6 +137,10 @@ impl DataSource for MemorySource {
             .collect())
     }
 
+    fn group_ranges(&self, _place: &Place, _time: TimeRange) -> Vec<TimeRange> {
+        vec![TimeRange::ALL]
+    }
+
     fn shard_count(&self, _place: &Place, _time: TimeRange) -> u64 {
         1
     }
@@ -151,9 +155,15 @@ impl DataSource for MemorySource {
                 CatalogReply::Measurements(schemas.into_iter().map(|schema| schema.measurement).collect())
             }
             CatalogKind::Schema => CatalogReply::Schema(schemas),
-            CatalogKind::Series => CatalogReply::Series(
-                self.rows.get(place).into_iter().flatten().map(|(key, _)| key.clone()).collect(),
-            ),
+            CatalogKind::Series => {
+                let named = |key: &[u8]| {
+                    let wanted = request.measurements.as_ref();
+                    wanted.is_none_or(|names| names.iter().any(|name| *name == *series_key::measurement(key)))
+                };
+                let keys = self.rows.get(place).into_iter().flatten().map(|(key, _)| key);
+                let holds = |key: &&Vec<u8>| request.series.as_ref().is_none_or(|filter| passes(filter, key));
+                CatalogReply::Series(keys.filter(|key| named(key)).filter(holds).cloned().collect())
+            }
             CatalogKind::TagValues { keys } => {
                 let mut values = Vec::new();
                 for key in self.rows.get(place).into_iter().flatten().map(|(key, _)| key) {
@@ -266,9 +276,12 @@ impl MemorySource {
                     let (windows, partials) = table.finish(request.descending);
                     chunks.push_back(ScanChunk::Partials { group, windows, partials });
                 }
-                ScanOutput::Rows { .. } => {
+                ScanOutput::Rows { ahead, .. } => {
                     if request.descending {
                         rows.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+                    }
+                    if *ahead {
+                        sent_ahead(&mut rows);
                     }
                     for rows in rows.chunks(CHUNK_ROWS) {
                         let mut series_keys: Vec<Vec<u8>> = Vec::new();
@@ -298,6 +311,19 @@ impl MemorySource {
         }
         Ok(chunks)
     }
+}
+
+/// Brings rows, each with its time, key and values, to the places of the rows before them in their series.
+fn sent_ahead(rows: &mut Vec<(i64, Vec<u8>, Vec<Option<Value>>)>) {
+    let mut last: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    // Positions are in order of time, and keys for one time: none comes before all.
+    let mut placed: Vec<(Option<usize>, usize)> = Vec::new();
+    for (at, (_, key, _)) in rows.iter().enumerate() {
+        placed.push((last.insert(key.clone(), at), at));
+    }
+    placed.sort();
+    let sent: Vec<_> = placed.iter().map(|(_, at)| rows[*at].clone()).collect();
+    *rows = sent;
 }
 
 fn group_of(chunk: &ScanChunk) -> &ScanGroup {

@@ -1,0 +1,364 @@
+//! Rows of several series with equal times, in InfluxDB's order.
+//!
+//! InfluxDB merges the series of a tag set, shard group by shard group, with the binary heap of Go's library. A heap does
+//! not keep equals in order: which of them comes first depends on all rows before. So the same heap is walked here, move
+//! for move, over all series of all cores.
+//!
+//! The heap takes a series' next row as soon as one of it is given out, wherever that next row lies. The cores therefore
+//! send rows ahead: each in the place of the row before it in its series, the first ones at once. What has been sent and
+//! not been taken yet is one row per series.
+//!
+//! Equal times are further ordered by the texts that come along: column by column, up to the first that holds no text.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use tidemark_engine::model::{Column, ColumnData, TimeRange};
+use tidemark_engine::scan::request::ScanChunk;
+
+use super::rows;
+
+/// Most series whose rows of equal times are so ordered. Beyond it the heap would hold a row of each for little use, and
+/// equal times come in the order of series keys.
+pub const TIED_SERIES_MAX: u64 = 1000;
+
+/// Rows given out at once.
+const PIECE_ROWS: usize = 1024;
+
+/// What the order depends on beside the rows.
+#[derive(Debug, Clone)]
+pub struct TieOrder {
+    /// Columns compared on equal times.
+    pub texts: Vec<usize>,
+    /// Shard groups' ranges, ascending.
+    pub ranges: Vec<TimeRange>,
+    pub descending: bool,
+}
+
+/// A chunk's rows.
+#[derive(Debug)]
+struct Piece {
+    times: Vec<i64>,
+    columns: Vec<Column>,
+}
+
+/// One row of a piece, and the series it is of.
+#[derive(Debug, Clone)]
+struct Row {
+    /// Grows in the direction of the query.
+    time: i64,
+    series: usize,
+    piece: Rc<Piece>,
+    at: usize,
+}
+
+/// The piece a core's stream is at.
+struct Current {
+    piece: Rc<Piece>,
+    /// Per row, the number of its series here.
+    series: Vec<usize>,
+    at: usize,
+}
+
+struct Series {
+    key: Vec<u8>,
+    stream: usize,
+    /// Time of the last row sent; its next one is sent in this one's place.
+    sent: i64,
+    /// Sent and neither in the heap nor in `later`.
+    next: Option<Row>,
+}
+
+/// The merge of one tag set's rows.
+pub struct Ties {
+    order: TieOrder,
+    series: Vec<Series>,
+    /// By stream and key: a series may be in several streams, of one shard group each.
+    numbers: HashMap<(usize, Vec<u8>), usize>,
+    /// Per stream; `None` when its chunk is used up.
+    currents: Vec<Option<Current>>,
+    /// Streams without further rows of the tag set.
+    ended: Vec<bool>,
+    heap: Vec<Row>,
+    /// The shard group of the heap's rows.
+    group: usize,
+    /// First rows in shard groups still to come, by the group's place in the direction of the query.
+    later: BTreeMap<usize, Vec<Row>>,
+    has_begun: bool,
+    out: Vec<Row>,
+}
+
+/// What has to happen before more can be given out.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// The stream's next chunk is wanted, by [`Ties::take`], or [`Ties::end`].
+    Chunk(usize),
+    /// [`Ties::rows`] has enough, or all there are.
+    Rows,
+}
+
+impl Ties {
+    pub fn new(order: TieOrder, streams: usize) -> Self {
+        Self {
+            order,
+            series: Vec::new(),
+            numbers: HashMap::new(),
+            currents: (0..streams).map(|_| None).collect(),
+            ended: vec![false; streams],
+            heap: Vec::new(),
+            group: 0,
+            later: BTreeMap::new(),
+            has_begun: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// A stream's next chunk of the tag set.
+    pub fn take(&mut self, stream: usize, chunk: ScanChunk) {
+        let ScanChunk::Rows { times, columns, series, series_keys, .. } = chunk else { return };
+        let mut numbers = Vec::with_capacity(series_keys.len());
+        for key in series_keys {
+            let number = self.numbers.entry((stream, key.clone())).or_insert_with(|| {
+                self.series.push(Series { key, stream, sent: i64::MIN, next: None });
+                self.series.len() - 1
+            });
+            numbers.push(*number);
+        }
+        let series: Vec<usize> = series.iter().map(|at| numbers[*at as usize]).collect();
+        self.currents[stream] = Some(Current { piece: Rc::new(Piece { times, columns }), series, at: 0 });
+    }
+
+    /// The stream has no more rows of the tag set.
+    pub fn end(&mut self, stream: usize) {
+        self.ended[stream] = true;
+    }
+
+    /// Goes on until a chunk is wanted or a piece is full.
+    pub fn step(&mut self) -> Step {
+        if !self.has_begun {
+            for stream in 0..self.currents.len() {
+                if !self.receive(stream, i64::MIN) {
+                    return Step::Chunk(stream);
+                }
+            }
+            self.has_begun = true;
+        }
+        while self.out.len() < PIECE_ROWS {
+            if self.heap.is_empty() && !self.begin_group() {
+                break;
+            }
+            let Row { time, series, .. } = self.heap[0];
+            // What comes after the row has to be known before it leaves the heap.
+            let stream = self.series[series].stream;
+            if !self.receive(stream, time) {
+                return Step::Chunk(stream);
+            }
+            let row = self.pop();
+            if let Some(next) = self.series[series].next.take() {
+                match self.group_of(&next) {
+                    group if group == self.group => self.push(next),
+                    group => self.later.entry(group).or_default().push(next),
+                }
+            }
+            self.out.push(row);
+        }
+        Step::Rows
+    }
+
+    /// The rows given out since the last call; `None` when there are none.
+    pub fn rows(&mut self) -> Option<(Vec<i64>, Vec<Column>)> {
+        let out = std::mem::take(&mut self.out);
+        let first = out.first()?;
+        let mut columns: Vec<Column> =
+            first.piece.columns.iter().map(|column| Column::empty(column.field_type())).collect();
+        let mut times = Vec::with_capacity(out.len());
+        let mut at = 0;
+        while at < out.len() {
+            let run = &out[at..];
+            let follows =
+                |pair: &&[Row]| Rc::ptr_eq(&pair[0].piece, &pair[1].piece) && pair[0].at + 1 == pair[1].at;
+            let length = 1 + run.windows(2).take_while(follows).count();
+            let (piece, rows) = (&run[0].piece, run[0].at..run[0].at + length);
+            times.extend_from_slice(&piece.times[rows.clone()]);
+            for (to, from) in columns.iter_mut().zip(&piece.columns) {
+                rows::append(to, from, rows.clone());
+            }
+            at += length;
+        }
+        Some((times, columns))
+    }
+
+    /// Takes the rows a stream sends in the place of rows up to `time`; `false` when its next chunk is wanted first.
+    fn receive(&mut self, stream: usize, time: i64) -> bool {
+        loop {
+            let Some(current) = &mut self.currents[stream] else { return self.ended[stream] };
+            while let Some(&number) = current.series.get(current.at) {
+                let series = &mut self.series[number];
+                if series.sent > time {
+                    return true;
+                }
+                let at = current.at;
+                let sent = current.piece.times[at];
+                let sent = if self.order.descending { !sent } else { sent };
+                let row = Row { time: sent, series: number, piece: current.piece.clone(), at };
+                current.at += 1;
+                if std::mem::replace(&mut series.sent, sent) == i64::MIN {
+                    let group = group_of(&self.order, &row);
+                    self.later.entry(group).or_default().push(row);
+                } else {
+                    series.next = Some(row);
+                }
+            }
+            self.currents[stream] = None;
+        }
+    }
+
+    /// Puts the first rows of the next shard group into the heap.
+    fn begin_group(&mut self) -> bool {
+        let Some((group, mut rows)) = self.later.pop_first() else { return false };
+        self.group = group;
+        rows.sort_by(|a, b| {
+            let by_key = self.series[a.series].key.cmp(&self.series[b.series].key);
+            if self.order.descending { by_key.reverse() } else { by_key }
+        });
+        self.heap = rows;
+        for root in (0..self.heap.len() / 2).rev() {
+            self.down(root, self.heap.len());
+        }
+        true
+    }
+
+    fn group_of(&self, row: &Row) -> usize {
+        group_of(&self.order, row)
+    }
+
+    fn pop(&mut self) -> Row {
+        let last = self.heap.len() - 1;
+        self.heap.swap(0, last);
+        self.down(0, last);
+        self.heap.swap_remove(last)
+    }
+
+    fn push(&mut self, row: Row) {
+        self.heap.push(row);
+        let mut at = self.heap.len() - 1;
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            if !self.precedes(at, parent) {
+                break;
+            }
+            self.heap.swap(at, parent);
+            at = parent;
+        }
+    }
+
+    fn down(&mut self, mut root: usize, length: usize) {
+        loop {
+            let left = 2 * root + 1;
+            if left >= length {
+                break;
+            }
+            let right = left + 1;
+            let child = if right < length && self.precedes(right, left) { right } else { left };
+            if !self.precedes(child, root) {
+                break;
+            }
+            self.heap.swap(root, child);
+            root = child;
+        }
+    }
+
+    fn precedes(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.heap[a], &self.heap[b]);
+        if a.time != b.time {
+            return a.time < b.time;
+        }
+        for &column in &self.order.texts {
+            let (Some(a), Some(b)) = (text(a, column), text(b, column)) else { return false };
+            match a.cmp(b) {
+                Ordering::Equal => {}
+                Ordering::Less => return !self.order.descending,
+                Ordering::Greater => return self.order.descending,
+            }
+        }
+        false
+    }
+}
+
+/// The place of a row's shard group, in the direction of the query.
+fn group_of(order: &TieOrder, row: &Row) -> usize {
+    let time = row.piece.times[row.at];
+    let at = order.ranges.partition_point(|range| range.end <= time);
+    if order.descending { order.ranges.len() - at.min(order.ranges.len()) } else { at }
+}
+
+fn text(row: &Row, column: usize) -> Option<&[u8]> {
+    let column = row.piece.columns.get(column)?;
+    match &column.data {
+        ColumnData::String(values) if column.is_present(row.at) => Some(values.get(row.at)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemark_engine::model::Value;
+    use tidemark_engine::scan::request::ScanGroup;
+
+    /// Series of `(key, times)` on one core, sent ahead; the series of the rows given out.
+    fn merged(series: &[(&str, &[i64])], descending: bool) -> Vec<String> {
+        let mut sent: Vec<(i64, usize, i64)> = Vec::new();
+        for (number, (_, times)) in series.iter().enumerate() {
+            let mut before = i64::MIN;
+            for &time in *times {
+                sent.push((before, number, time));
+                before = if descending { !time } else { time };
+            }
+        }
+        sent.sort_by_key(|(before, number, _)| (*before, *number));
+        let mut numbers = Column::empty(tidemark_engine::model::FieldType::Integer);
+        sent.iter().for_each(|(_, number, _)| numbers.push(Some(&Value::Integer(*number as i64))));
+        let order = TieOrder { texts: Vec::new(), ranges: vec![TimeRange::ALL], descending };
+        let mut ties = Ties::new(order, 1);
+        let chunk = ScanChunk::Rows {
+            group: ScanGroup { values: Vec::new() },
+            times: sent.iter().map(|row| row.2).collect(),
+            columns: vec![numbers],
+            series: sent.iter().map(|row| row.1 as u32).collect(),
+            series_keys: series.iter().map(|(key, _)| key.as_bytes().to_vec()).collect(),
+        };
+        assert_eq!(ties.step(), Step::Chunk(0));
+        ties.take(0, chunk);
+        while ties.step() == Step::Chunk(0) {
+            ties.end(0);
+        }
+        let (times, columns) = ties.rows().unwrap_or_default();
+        assert!(times.windows(2).all(|pair| if descending {
+            pair[0] >= pair[1]
+        } else {
+            pair[0] <= pair[1]
+        }));
+        (0..times.len())
+            .map(|row| match columns[0].get(row) {
+                Some(Value::Integer(number)) => series[number as usize].0.to_owned(),
+                _ => String::new(),
+            })
+            .collect()
+    }
+
+    /// As influxd 1.6.7 answers.
+    #[test]
+    fn equal_times_come_as_the_heap_has_them() {
+        let all: &[i64] = &[1, 2, 3];
+        let aligned = [("a", all), ("b", all), ("c", all), ("d", all)];
+        assert_eq!(merged(&aligned, false).concat(), "adbcbcadadcb");
+        let back: &[i64] = &[3, 2, 1];
+        let aligned = [("a", back), ("b", back), ("c", back), ("d", back)];
+        assert_eq!(merged(&aligned, true).concat(), "dacbcbdadabc");
+        let mixed: [(&str, &[i64]); 4] =
+            [("a", &[1, 2, 5]), ("b", &[2, 3, 5]), ("c", &[1, 2, 3, 5]), ("d", &[2, 5])];
+        assert_eq!(merged(&mixed, false).concat(), "acacbdbcbcad");
+    }
+}
