@@ -4,8 +4,10 @@
 //! for machines.
 
 mod client;
+mod compare;
 mod host;
 mod ingest;
+mod mixed;
 mod process;
 mod queries;
 mod query;
@@ -27,6 +29,10 @@ enum Command {
     Ingest(ingest::Options),
     /// Asks the TSBS questions of data written by `ingest` and reports latency.
     Query(query::Options),
+    /// Asks and writes at once, and reports what each does to the other.
+    Mixed(mixed::Options),
+    /// Compares answers saved by `query --save` from two servers.
+    Compare(compare::Options),
     /// Writes samples of this machine's own load.
     Host(host::Options),
     /// Prints the made-up load as line protocol.
@@ -63,6 +69,8 @@ fn main() {
     let result = match Cli::parse().command {
         Command::Ingest(options) => ingest::run(&options),
         Command::Query(options) => query::run(&options),
+        Command::Mixed(options) => mixed::run(&options),
+        Command::Compare(options) => compare::run(&options),
         Command::Host(options) => host::run(&options),
         Command::Print(shape) => workload::print(&shape),
     };

@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         let (mut bytes, cpu_before, mut asked) = (0, cpu(), 0);
         for round in 0..=options.repeat {
             let Some(question) = queries::question(name, &options.shape, &mut random) else { break };
-            let Some(path) = path(options, &question) else { break };
+            let Some(path) = path(&options.target, &question) else { break };
             let begun = Instant::now();
             let answer = client.post(&path, "", b"")?;
             // The first one opens files and fills caches.
@@ -100,13 +100,12 @@ pub fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-fn path(options: &Options, question: &Question) -> Option<String> {
-    match options.target.dialect {
-        Dialect::Influx => Some(format!(
-            "/query?db={}&epoch=ns&q={}",
-            encode(&options.target.database),
-            encode(&question.influxql)
-        )),
+/// What to post for a question; `None` when the server's language cannot ask it.
+pub fn path(target: &Target, question: &Question) -> Option<String> {
+    match target.dialect {
+        Dialect::Influx => {
+            Some(format!("/query?db={}&epoch=ns&q={}", encode(&target.database), encode(&question.influxql)))
+        }
         Dialect::Victoria => {
             let (start, end, step, expression) = question.promql.as_ref()?;
             Some(format!(

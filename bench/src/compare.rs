@@ -1,0 +1,107 @@
+//! `compare`: answers that `query --save` kept from two servers, value by value.
+//!
+//! Floats may differ by a few units in the last place: servers add in different orders. Everything else is equal or is
+//! reported.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::Value;
+
+#[derive(Args)]
+pub struct Options {
+    /// Folder of the one server.
+    left: PathBuf,
+    /// Folder of the other.
+    right: PathBuf,
+    /// How many representable floats two floats may lie apart.
+    #[arg(long, default_value_t = 16)]
+    ulp: u64,
+}
+
+pub fn run(options: &Options) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut names: Vec<_> = std::fs::read_dir(&options.left)
+        .map_err(text)?
+        .map(|entry| entry.map(|entry| entry.file_name()).map_err(text))
+        .collect::<Result<_, _>>()?;
+    names.sort();
+    let mut different = 0;
+    for name in &names {
+        let (left, right) = (read(&options.left.join(name))?, read(&options.right.join(name))?);
+        if let Some(what) = difference(&left, &right, options.ulp, "") {
+            different += 1;
+            println!("{}: {what}", name.to_string_lossy());
+        }
+    }
+    println!("{} answers, {different} different", names.len());
+    if different == 0 { Ok(()) } else { Err("answers differ".to_owned()) }
+}
+
+fn read(path: &Path) -> Result<Value, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The first place where two answers differ.
+fn difference(left: &Value, right: &Value, ulp: u64, at: &str) -> Option<String> {
+    match (left, right) {
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => left
+            .iter()
+            .zip(right)
+            .enumerate()
+            .find_map(|(index, (left, right))| difference(left, right, ulp, &format!("{at}[{index}]"))),
+        (Value::Object(left), Value::Object(right)) if left.len() == right.len() => {
+            left.iter().find_map(|(key, value)| match right.get(key) {
+                Some(other) => difference(value, other, ulp, &format!("{at}.{key}")),
+                None => Some(format!("{at}.{key} is missing on the right")),
+            })
+        }
+        (Value::Number(left), Value::Number(right)) if left == right => None,
+        (Value::Number(left), Value::Number(right)) => {
+            let near = match (left.as_f64(), right.as_f64()) {
+                (Some(a), Some(b)) => !(left.is_i64() && right.is_i64()) && steps_between(a, b) <= ulp,
+                _ => false,
+            };
+            (!near).then(|| format!("{at}: {left} and {right}"))
+        }
+        _ if left == right => None,
+        (Value::Array(left), Value::Array(right)) => {
+            Some(format!("{at}: {} and {} items", left.len(), right.len()))
+        }
+        _ => Some(format!("{at}: {} and {}", short(left), short(right))),
+    }
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(80).collect()
+}
+
+/// How many representable floats lie between two.
+fn steps_between(a: f64, b: f64) -> u64 {
+    let ordered = |value: f64| {
+        let bits = value.to_bits() as i64;
+        if bits < 0 { i64::MIN.wrapping_sub(bits) } else { bits }
+    };
+    ordered(a).abs_diff(ordered(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_the_last_bits_of_floats_may_differ() {
+        let near = f64::from_bits(1.5f64.to_bits() + 3);
+        assert_eq!(difference(&json!([1, 1.5, "a"]), &json!([1, near, "a"]), 16, ""), None);
+        assert!(difference(&json!([1.5]), &json!([near]), 2, "").is_some());
+        assert!(
+            difference(&json!({"v": [1]}), &json!({"v": [2]}), 16, "")
+                .is_some_and(|at| at.starts_with(".v[0]"))
+        );
+        assert!(difference(&json!([1]), &json!([1, 2]), 16, "").is_some());
+        assert!(difference(&json!(null), &json!(0), 16, "").is_some());
+        assert_eq!(steps_between(0.0, -0.0), 0);
+    }
+}

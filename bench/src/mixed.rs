@@ -1,0 +1,308 @@
+//! `mixed`: queries while points come in, and what each side does to the other.
+//!
+//! Over data written by `ingest` before:
+//! 1. the questions alone, one client, in turn;
+//! 2. writes as fast as they are taken: the machine's rate;
+//! 3. writes alone at a part of that rate;
+//! 4. both at once.
+//!
+//! The written points follow the loaded ones in time. Their bodies are made once; for every further pass the timestamps
+//! in them are moved on, so that no point comes twice.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use hdrhistogram::Histogram;
+
+use crate::client::{Client, encode};
+use crate::process::Process;
+use crate::queries;
+use crate::query::path;
+use crate::report::Report;
+use crate::workload::{self, Random, Shape};
+use crate::{Dialect, Target};
+
+/// Steps of all hosts made in memory.
+const STEPS_MADE: u32 = 400;
+
+/// Digits of a timestamp in nanoseconds, until the year 2286.
+const TIME_DIGITS: usize = 19;
+
+#[derive(Args)]
+pub struct Options {
+    #[command(flatten)]
+    target: Target,
+    /// The load that was written: decides hosts, the times asked about, and where written points begin.
+    #[command(flatten)]
+    shape: Shape,
+    /// Questions asked in turn.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "single-groupby-1-1-1,single-groupby-5-1-12,cpu-max-all-8,double-groupby-1,high-cpu-1,lastpoint"
+    )]
+    only: Vec<String>,
+    /// Seconds of each of the four parts.
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+    /// Lines a write.
+    #[arg(long, default_value_t = 10_000)]
+    batch: u32,
+    /// Connections that write.
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Part of the machine's rate that is written beside the queries.
+    #[arg(long, default_value_t = 0.5)]
+    part: f64,
+    /// Also prints one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A body whose timestamps can be moved.
+struct Moving {
+    bytes: Vec<u8>,
+    lines: u64,
+    /// Where the timestamps stand.
+    times_at: Vec<u32>,
+    times: Vec<i64>,
+}
+
+impl Moving {
+    fn new(body: workload::Body) -> Self {
+        let mut times_at = Vec::with_capacity(body.lines as usize);
+        let mut times = Vec::with_capacity(body.lines as usize);
+        for (at, byte) in body.bytes.iter().enumerate() {
+            if *byte == b'\n' {
+                let digits = &body.bytes[at - TIME_DIGITS..at];
+                times_at.push((at - TIME_DIGITS) as u32);
+                times.push(digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')));
+            }
+        }
+        Self { lines: u64::from(body.lines), bytes: body.bytes, times_at, times }
+    }
+
+    fn move_to(&mut self, later_by: i64) {
+        for (at, time) in self.times_at.iter().zip(&self.times) {
+            let mut rest = time + later_by;
+            for digit in self.bytes[*at as usize..*at as usize + TIME_DIGITS].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+    }
+}
+
+/// What the writers saw in one part.
+struct Written {
+    latency_us: Histogram<u64>,
+    lines: u64,
+    seconds: f64,
+    /// The server was full.
+    retries: u64,
+}
+
+/// What the asking client saw.
+struct Asked {
+    all: Histogram<u64>,
+    by_question: Vec<Histogram<u64>>,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are valid")
+}
+
+pub fn run(options: &Options) -> Result<(), String> {
+    if options.target.dialect != Dialect::Influx {
+        return Err("mixed speaks InfluxQL only".to_owned());
+    }
+    let shape = &options.shape;
+    let after = Shape {
+        start: shape.start + i64::from(shape.steps) * i64::from(shape.interval),
+        steps: STEPS_MADE,
+        ..shape.clone()
+    };
+    // Each connection has its own bodies, and moves on by all that are made.
+    let mut bodies: Vec<Vec<Moving>> = (0..options.connections).map(|_| Vec::new()).collect();
+    for (at, body) in workload::generate(&after, options.batch).into_iter().enumerate() {
+        bodies[at % options.connections].push(Moving::new(body));
+    }
+    let pass_ns = i64::from(STEPS_MADE) * i64::from(shape.interval) * 1_000_000_000;
+    let mut passes: Vec<i64> = vec![0; options.connections];
+    let time = Duration::from_secs(options.seconds);
+    let server = Process::listening_on(&options.target.address);
+
+    let idle = ask(options, &AtomicBool::new(false), time)?;
+    let full = write(options, &mut bodies, &mut passes, pass_ns, 0.0, time)?;
+    let rate = full.lines as f64 / full.seconds * options.part;
+    let alone = write(options, &mut bodies, &mut passes, pass_ns, rate, time)?;
+    let ended = AtomicBool::new(false);
+    let (beside, loaded) = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(options, &ended, time * 4));
+        let beside = write(options, &mut bodies, &mut passes, pass_ns, rate, time);
+        ended.store(true, Ordering::Relaxed);
+        (beside, asking.join().expect("the asking thread panicked"))
+    });
+    let (beside, loaded) = (beside?, loaded?);
+
+    let mut report = Report::default();
+    let ms = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+    report.text("server", &options.target.name);
+    report.text("load", format!("{:?} {} x {}", shape.kind, shape.hosts, shape.steps));
+    report.figure("points_per_second_full", full.lines as f64 / full.seconds);
+    report.figure("points_per_second_wanted", rate);
+    report.figure("points_per_second_alone", alone.lines as f64 / alone.seconds);
+    report.figure("points_per_second_beside", beside.lines as f64 / beside.seconds);
+    report.count("retries", full.retries + alone.retries + beside.retries);
+    for (name, histogram) in [("alone", &alone.latency_us), ("beside", &beside.latency_us)] {
+        report.figure(&format!("batch_ms_p50_{name}"), ms(histogram, 0.5));
+        report.figure(&format!("batch_ms_p99_{name}"), ms(histogram, 0.99));
+    }
+    report.figure("batch_p99_times", ms(&beside.latency_us, 0.99) / ms(&alone.latency_us, 0.99));
+    for (name, asked) in [("idle", &idle), ("loaded", &loaded)] {
+        report.count(&format!("queries_{name}"), asked.all.len());
+        report.figure(&format!("query_ms_p50_{name}"), ms(&asked.all, 0.5));
+        report.figure(&format!("query_ms_p99_{name}"), ms(&asked.all, 0.99));
+    }
+    report.figure("query_p99_times", ms(&loaded.all, 0.99) / ms(&idle.all, 0.99));
+    for (at, name) in options.only.iter().enumerate() {
+        let (idle, loaded) = (&idle.by_question[at], &loaded.by_question[at]);
+        let text = format!(
+            "idle {:.2} / {:.2}, loaded {:.2} / {:.2} ms",
+            ms(idle, 0.5),
+            ms(idle, 0.99),
+            ms(loaded, 0.5),
+            ms(loaded, 0.99)
+        );
+        report.text(name, text);
+    }
+    if let Some(server) = &server {
+        report.figure("rss_peak_mib", server.memory().1 as f64 / 1_048_576.0);
+    }
+    report.print(options.json);
+    Ok(())
+}
+
+/// Asks the questions in turn until `ended` or the time is over.
+fn ask(options: &Options, ended: &AtomicBool, time: Duration) -> Result<Asked, String> {
+    let mut client = Client::new(&options.target.address);
+    let mut random = Random(options.shape.seed);
+    let mut asked =
+        Asked { all: histogram(), by_question: options.only.iter().map(|_| histogram()).collect() };
+    let started = Instant::now();
+    let mut round = 0;
+    while started.elapsed() < time && !ended.load(Ordering::Relaxed) {
+        for (at, name) in options.only.iter().enumerate() {
+            let question = queries::question(name, &options.shape, &mut random)
+                .ok_or_else(|| format!("no question is called {name}"))?;
+            let Some(path) = path(&options.target, &question) else { continue };
+            let begun = Instant::now();
+            let answer = client.post(&path, "", b"")?;
+            let took_us = begun.elapsed().as_micros() as u64;
+            if answer.status != 200 {
+                return Err(format!("{name}: {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
+            }
+            // The first round opens files and fills caches.
+            if round > 0 {
+                let _ = asked.all.record(took_us);
+                let _ = asked.by_question[at].record(took_us);
+            }
+        }
+        round += 1;
+    }
+    Ok(asked)
+}
+
+/// Writes over all connections; `rate` in points a second, 0 is as fast as possible.
+fn write(
+    options: &Options,
+    bodies: &mut [Vec<Moving>],
+    passes: &mut [i64],
+    pass_ns: i64,
+    rate: f64,
+    time: Duration,
+) -> Result<Written, String> {
+    let (sent, started) = (AtomicU64::new(0), Instant::now());
+    let results: Vec<Result<Written, String>> = std::thread::scope(|scope| {
+        let writers: Vec<_> = bodies
+            .iter_mut()
+            .zip(passes.iter_mut())
+            .map(|(bodies, pass)| {
+                let sent = &sent;
+                scope.spawn(move || write_some(options, bodies, pass, pass_ns, rate, time, sent, started))
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().expect("a writer panicked")).collect()
+    });
+    let mut all = Written { latency_us: histogram(), lines: 0, seconds: 0.0, retries: 0 };
+    for written in results {
+        let written = written?;
+        let _ = all.latency_us.add(&written.latency_us);
+        all.lines += written.lines;
+        all.retries += written.retries;
+        all.seconds = all.seconds.max(written.seconds);
+    }
+    Ok(all)
+}
+
+fn write_some(
+    options: &Options,
+    bodies: &mut [Moving],
+    pass: &mut i64,
+    pass_ns: i64,
+    rate: f64,
+    time: Duration,
+    sent: &AtomicU64,
+    started: Instant,
+) -> Result<Written, String> {
+    let mut client = Client::new(&options.target.address);
+    let path = format!("/write?db={}", encode(&options.target.database));
+    let mut written = Written { latency_us: histogram(), lines: 0, seconds: 0.0, retries: 0 };
+    loop {
+        for body in &mut *bodies {
+            body.move_to(*pass * pass_ns);
+            if rate > 0.0 {
+                let before = sent.fetch_add(body.lines, Ordering::Relaxed);
+                let due = Duration::from_secs_f64(before as f64 / rate);
+                std::thread::sleep(due.saturating_sub(started.elapsed()));
+            }
+            if started.elapsed() >= time {
+                *pass += 1;
+                written.seconds = started.elapsed().as_secs_f64();
+                return Ok(written);
+            }
+            let begun = Instant::now();
+            loop {
+                let answer = client.post(&path, "", &body.bytes)?;
+                match answer.status {
+                    200 | 204 => break,
+                    503 => {
+                        written.retries += 1;
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    status => return Err(format!("{status}: {}", String::from_utf8_lossy(&answer.body))),
+                }
+            }
+            let _ = written.latency_us.record(begun.elapsed().as_micros() as u64);
+            written.lines += body.lines;
+        }
+        *pass += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moved_bodies_differ_in_their_timestamps_alone() {
+        let bytes = b"m v=1 1451606400000000000\nm v=2 1451606410000000000\n".to_vec();
+        let mut body = Moving::new(workload::Body { bytes, lines: 2, values: 2 });
+        body.move_to(90_000_000_000);
+        let text = String::from_utf8(body.bytes.clone()).expect("digits");
+        assert_eq!(text, "m v=1 1451606490000000000\nm v=2 1451606500000000000\n");
+        body.move_to(0);
+        assert!(body.bytes.ends_with(b"v=2 1451606410000000000\n"));
+    }
+}
