@@ -123,6 +123,11 @@ impl Cache {
         self.series
     }
 
+    /// Shapes that have rows here.
+    pub fn shapes_used(&self) -> usize {
+        self.shape_rows.iter().filter(|rows| **rows > 0).count()
+    }
+
     /// The span of the timestamps, wider than need be after deletes; empty without rows.
     pub fn time_range(&self) -> TimeRange {
         if self.rows == 0 {

@@ -336,12 +336,22 @@ impl<D: Disk> Shard<D> {
         self.cache.borrow().clone()
     }
 
-    /// Puts a batch into the hot generation; `refused` as in [`Cache::insert`].
-    pub(crate) fn insert(&self, batch: &Batch, refused: &[bool], wal_id: u64, sequence: u64) -> Inserted {
+    /// Puts a batch into the hot generation; `refused` as in [`Cache::insert`]. Also whether there may be fields or tag
+    /// keys now that were not there before.
+    pub(crate) fn insert(
+        &self,
+        batch: &Batch,
+        refused: &[bool],
+        wal_id: u64,
+        sequence: u64,
+    ) -> (Inserted, bool) {
         self.note_through(wal_id, sequence);
         let cache = self.cache.borrow();
         let mut index = cache.index.borrow_mut();
-        cache.hot.borrow_mut().insert(&mut index, batch, refused)
+        let mut hot = cache.hot.borrow_mut();
+        let before = (hot.series(), hot.shapes_used());
+        let inserted = hot.insert(&mut index, batch, refused);
+        (inserted, before != (hot.series(), hot.shapes_used()))
     }
 
     /// An entry of a WAL is applied.

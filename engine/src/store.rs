@@ -244,6 +244,8 @@ struct Inner<D: Disk> {
     wal_written_at_ns: Cell<u64>,
     /// Of each WAL read at start.
     replays: RefCell<Vec<ReplayedWal>>,
+    /// How often what the catalogue says may have changed.
+    schema_changes: Cell<u64>,
     stats: RefCell<Stats>,
 }
 
@@ -288,6 +290,7 @@ impl<D: Disk> Store<D> {
             now_ns: Cell::new(0),
             wal_written_at_ns: Cell::new(0),
             replays: RefCell::new(Vec::new()),
+            schema_changes: Cell::new(0),
             stats: RefCell::new(Stats::default()),
         }));
         let foreign = store.replay().await?;
@@ -332,6 +335,16 @@ impl<D: Disk> Store<D> {
         self.0.shards.borrow_mut().entry(shard.shard).or_insert_with(|| Rc::new(Shard::new(shard))).clone()
     }
 
+    /// A number that grows whenever measurements, fields or tag keys may have come or gone: what was learned of them at
+    /// the same number still holds.
+    pub fn schema_changes(&self) -> u64 {
+        self.0.schema_changes.get()
+    }
+
+    fn note_schema_change(&self) {
+        self.0.schema_changes.set(self.0.schema_changes.get() + 1);
+    }
+
     /// What a scan reads of these shards; shards this core does not have are left out.
     pub async fn views(&self, shards: &[ShardRef]) -> Result<Vec<ShardView<D>>> {
         let mut views = Vec::with_capacity(shards.len());
@@ -350,6 +363,7 @@ impl<D: Disk> Store<D> {
         let Some(dropped) = inner.shards.borrow_mut().remove(&shard.shard) else { return Ok(()) };
         inner.dropped.borrow_mut().insert(shard.shard);
         dropped.is_dropped.set(true);
+        self.note_schema_change();
         let _inside = inner.structure.enter().await;
         self.abandon_merge_of(shard.shard).await?;
         self.uncharge(&dropped);

@@ -30,7 +30,9 @@ use tidemark_net::socket::uring::Accepted;
 
 use super::placement::registrar_of;
 use super::request::{KillOutcome, QueryInfo};
-use super::{CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd};
+use super::{
+    CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd, SCAN_PIECE_BYTES, ScanPiece,
+};
 use crate::meta::{Command, Data, MetaError, Outcome, View};
 use crate::runtime::{Gauges, LocalFuture, Priority, Runtime};
 
@@ -369,16 +371,7 @@ async fn drain<D: Disk>(
                     let _ = reply.send(server.serve(request).await);
                 });
             }
-            Letter::Scan { request, chunks, cancel } => {
-                let server = Rc::clone(&server);
-                runtime.spawn(Priority::Query, async move {
-                    // Ends with an error as soon as the asker has dropped its stream.
-                    let gone = async {
-                        let _ = cancel.recv_async().await;
-                    };
-                    futures_lite::future::or(server.send_scan(request, chunks), gone).await;
-                });
-            }
+            Letter::Scan { request, pieces, cancel } => server.run_scan(request, pieces, cancel),
             Letter::Connection(connection) => {
                 let _ = connections.send(connection);
             }
@@ -466,6 +459,22 @@ impl<D: Disk> Local for Rc<Server<D>> {
         let server = Rc::clone(self);
         Box::pin(async move { server.open_scan(request).await })
     }
+
+    fn run_scan(
+        &self,
+        request: ScanRequest,
+        pieces: flume::Sender<Result<ScanPiece>>,
+        cancel: flume::Receiver<()>,
+    ) {
+        let server = Rc::clone(self);
+        self.cores.runtime().spawn(Priority::Query, async move {
+            // Ends with an error as soon as the asker has dropped its stream.
+            let gone = async {
+                let _ = cancel.recv_async().await;
+            };
+            futures_lite::future::or(server.send_scan(request, pieces), gone).await;
+        });
+    }
 }
 
 impl<D: Disk> Server<D> {
@@ -474,6 +483,13 @@ impl<D: Disk> Server<D> {
     }
 
     async fn answer(&self, request: CoreRequest) -> CoreReply {
+        let reply = self.reply_to(request).await;
+        // Whoever sees the reply sees the number too.
+        self.cores.0.schema_changes.set(self.cores.this(), self.store.schema_changes());
+        reply
+    }
+
+    async fn reply_to(&self, request: CoreRequest) -> CoreReply {
         match request {
             CoreRequest::Write { writes } => CoreReply::Written(self.write(writes).await),
             CoreRequest::RegisterFields { group, asked } => {
@@ -587,24 +603,31 @@ impl<D: Disk> Server<D> {
         Ok(Box::new(Scan::<D>::start(views, request, Some(reservation)).await?))
     }
 
-    /// Runs a scan for another core.
-    async fn send_scan(&self, request: ScanRequest, chunks: flume::Sender<Result<ScanChunk>>) {
-        let mut scan = match self.open_scan(request).await {
-            Ok(scan) => scan,
-            Err(error) => {
-                let _ = chunks.send_async(Err(error)).await;
-                return;
-            }
+    /// Sends a scan's chunks on, many small ones at once.
+    async fn send_scan(&self, request: ScanRequest, pieces: flume::Sender<Result<ScanPiece>>) {
+        let failed = match self.scan_into(request, &pieces).await {
+            Ok(()) => return,
+            Err(error) => error,
         };
+        let _ = pieces.send_async(Err(failed)).await;
+    }
+
+    async fn scan_into(&self, request: ScanRequest, pieces: &flume::Sender<Result<ScanPiece>>) -> Result<()> {
+        let mut scan = self.open_scan(request).await?;
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
         loop {
-            let chunk = match scan.next().await {
-                Ok(Some(chunk)) => Ok(chunk),
-                Ok(None) => return,
-                Err(error) => Err(error),
-            };
-            let is_last = chunk.is_err();
-            if chunks.send_async(chunk).await.is_err() || is_last {
-                return;
+            let chunk = scan.next().await?;
+            let is_last = chunk.is_none();
+            if let Some(chunk) = chunk {
+                bytes += chunk.bytes();
+                chunks.push(chunk);
+            }
+            if is_last || bytes >= SCAN_PIECE_BYTES {
+                let piece = ScanPiece { chunks: std::mem::take(&mut chunks), is_last };
+                bytes = 0;
+                if pieces.send_async(Ok(piece)).await.is_err() || is_last {
+                    return Ok(());
+                }
             }
         }
     }

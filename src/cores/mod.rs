@@ -36,8 +36,11 @@ use crate::runtime::{Gauges, LocalFuture, Runtime};
 /// Bytes one core may have in flight to another: a few of the largest usual batches. More only moves the queue.
 const PAIR_BYTES_MAX: u64 = 32 << 20;
 
-/// Chunks of a scan on their way between two cores.
-const SCAN_CHUNKS_AHEAD: usize = 2;
+/// Pieces of a scan made ahead of whoever merges them.
+const SCAN_PIECES_AHEAD: usize = 2;
+
+/// Bytes of chunks that travel together: waking another core costs as much as copying this.
+const SCAN_PIECE_BYTES: u64 = 64 << 10;
 
 /// What travels between cores.
 enum Letter {
@@ -47,17 +50,30 @@ enum Letter {
     },
     Scan {
         request: ScanRequest,
-        chunks: flume::Sender<Result<ScanChunk>>,
+        pieces: flume::Sender<Result<ScanPiece>>,
         cancel: flume::Receiver<()>,
     },
     /// A connection this core is to serve.
     Connection(Accepted),
 }
 
+/// Chunks of a scan that travel together.
+struct ScanPiece {
+    chunks: Vec<ScanChunk>,
+    is_last: bool,
+}
+
 /// What a core does with what it is asked; implemented by the main loop.
 trait Local {
     fn serve(&self, request: CoreRequest) -> LocalFuture<CoreReply>;
     fn scan(&self, request: ScanRequest) -> LocalFuture<Result<Box<dyn LocalScan>>>;
+    /// Runs a scan by itself until it ends or `cancel` closes.
+    fn run_scan(
+        &self,
+        request: ScanRequest,
+        pieces: flume::Sender<Result<ScanPiece>>,
+        cancel: flume::Receiver<()>,
+    );
 }
 
 /// A scan on its own core.
@@ -80,6 +96,8 @@ struct Inner {
     counters: Counters,
     /// Connections per core.
     connections: Gauges,
+    /// Changes of what the catalogue would say, per core.
+    schema_changes: Gauges,
     write_timeout: Duration,
     last_version: Cell<u64>,
     node: u64,
@@ -90,6 +108,7 @@ pub struct Mesh {
     senders: Vec<flume::Sender<Letter>>,
     receivers: Vec<flume::Receiver<Letter>>,
     connections: Gauges,
+    schema_changes: Gauges,
 }
 
 /// One core's part of the [`Mesh`].
@@ -98,6 +117,7 @@ pub struct MeshEnd {
     senders: Vec<flume::Sender<Letter>>,
     receiver: flume::Receiver<Letter>,
     connections: Gauges,
+    schema_changes: Gauges,
 }
 
 impl MeshEnd {
@@ -116,17 +136,18 @@ impl Mesh {
     pub fn new(cores: usize) -> Self {
         // Bounded by the credits of each pair, in bytes.
         let (senders, receivers) = (0..cores).map(|_| flume::unbounded()).unzip();
-        Self { senders, receivers, connections: Gauges::new(cores) }
+        Self { senders, receivers, connections: Gauges::new(cores), schema_changes: Gauges::new(cores) }
     }
 
     /// The part of each core, in order.
     pub fn into_ends(self) -> Vec<MeshEnd> {
-        let Self { senders, receivers, connections } = self;
+        let Self { senders, receivers, connections, schema_changes } = self;
         let ends = receivers.into_iter().enumerate().map(|(core, receiver)| MeshEnd {
             core,
             senders: senders.clone(),
             receiver,
             connections: connections.clone(),
+            schema_changes: schema_changes.clone(),
         });
         ends.collect()
     }
@@ -143,6 +164,7 @@ impl Cores {
             view,
             counters: Counters::default(),
             connections: end.connections.clone(),
+            schema_changes: end.schema_changes.clone(),
             write_timeout,
             last_version: Cell::new(0),
             node,
@@ -168,6 +190,11 @@ impl Cores {
 
     pub fn connections(&self) -> &Gauges {
         &self.0.connections
+    }
+
+    /// A number that grows with every change of measurements, fields or tag keys on any core that was acknowledged.
+    pub fn schema_changes(&self) -> u64 {
+        self.0.schema_changes.sum()
     }
 
     /// This core's copy of the catalogue.
@@ -295,17 +322,33 @@ impl Cores {
         }
     }
 
-    /// Starts a scan of a core's shards.
-    pub async fn scan(&self, core: usize, request: ScanRequest) -> Result<ScanStream> {
+    /// Starts scans of several cores' shards, which then run side by side. One of this core alone is pulled.
+    pub async fn scan(&self, requests: Vec<(usize, ScanRequest)>) -> Result<Vec<ScanStream>> {
         let inner = &*self.0;
-        if core == inner.this {
-            let scan = inner.local.get().ok_or(Error::Closed)?.scan(request).await?;
-            return Ok(ScanStream(Source::Local(scan)));
+        let is_alone = requests.len() == 1;
+        let mut streams = Vec::with_capacity(requests.len());
+        for (core, request) in requests {
+            if core == inner.this && is_alone {
+                let scan = inner.local.get().ok_or(Error::Closed)?.scan(request).await?;
+                streams.push(ScanStream(Source::Pulled(scan)));
+                continue;
+            }
+            let (pieces, receiver) = flume::bounded(SCAN_PIECES_AHEAD);
+            let (keep_going, cancel) = flume::bounded(1);
+            if core == inner.this {
+                inner.local.get().ok_or(Error::Closed)?.run_scan(request, pieces, cancel);
+            } else {
+                let letter = Letter::Scan { request, pieces, cancel };
+                inner.mailboxes[core].send(letter).map_err(|_| Error::Closed)?;
+            }
+            streams.push(ScanStream(Source::Sent {
+                pieces: receiver,
+                chunks: Vec::new().into_iter(),
+                is_last: false,
+                _keep_going: keep_going,
+            }));
         }
-        let (chunks, receiver) = flume::bounded(SCAN_CHUNKS_AHEAD);
-        let (keep_going, cancel) = flume::bounded(1);
-        inner.mailboxes[core].send(Letter::Scan { request, chunks, cancel }).map_err(|_| Error::Closed)?;
-        Ok(ScanStream(Source::Remote { chunks: receiver, _keep_going: keep_going }))
+        Ok(streams)
     }
 
     /// Hands a connection over. The counts of both cores are the caller's task.
@@ -365,10 +408,12 @@ impl Drop for Answered<'_> {
 pub struct ScanStream(Source);
 
 enum Source {
-    Local(Box<dyn LocalScan>),
-    Remote {
-        chunks: flume::Receiver<Result<ScanChunk>>,
-        /// The other core sees it go.
+    Pulled(Box<dyn LocalScan>),
+    Sent {
+        pieces: flume::Receiver<Result<ScanPiece>>,
+        chunks: std::vec::IntoIter<ScanChunk>,
+        is_last: bool,
+        /// Whoever scans sees it go.
         _keep_going: flume::Sender<()>,
     },
 }
@@ -376,11 +421,22 @@ enum Source {
 impl ScanStream {
     pub async fn next(&mut self) -> Result<Option<ScanChunk>> {
         match &mut self.0 {
-            Source::Local(scan) => scan.next().await,
-            Source::Remote { chunks, .. } => match chunks.recv_async().await {
-                Ok(chunk) => chunk.map(Some),
-                // All chunks were sent, or the core is gone; a core that goes ends the process.
-                Err(_) => Ok(None),
+            Source::Pulled(scan) => scan.next().await,
+            Source::Sent { pieces, chunks, is_last, .. } => loop {
+                if let Some(chunk) = chunks.next() {
+                    return Ok(Some(chunk));
+                }
+                if *is_last {
+                    return Ok(None);
+                }
+                match pieces.recv_async().await {
+                    Ok(piece) => {
+                        let piece = piece?;
+                        (*chunks, *is_last) = (piece.chunks.into_iter(), piece.is_last);
+                    }
+                    // The core is gone, and with it the process ends.
+                    Err(_) => return Err(Error::Closed),
+                }
             },
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use tidemark_engine::model::{Column, FieldType, Value};
+use tidemark_engine::model::{Column, ColumnData, FieldType, Value};
 use tidemark_engine::scan::request::{PartialCall, PartialColumn, PartialKind};
 
 use crate::influxql::ast::Fill;
@@ -379,13 +379,17 @@ fn from_partials(
             let (Some(sums), Some(counts)) = (find(PartialKind::Sum), find(PartialKind::Count)) else {
                 return out;
             };
+            let mut means = Vec::with_capacity(windows.len());
+            out.times.reserve(windows.len());
             for (row, start) in windows.iter().enumerate() {
                 if let (Some(sum), Some(count)) = (float_at(&sums.values, row), float_at(&counts.values, row))
                     && count > 0.0
                 {
-                    out.push(at(*start), Some(Value::Float(sum / count)));
+                    out.times.push(at(*start));
+                    means.push(sum / count);
                 }
             }
+            out.values = Column { data: ColumnData::Float(means), present: None };
         }
         Reduce::Spread => {
             let (Some(least), Some(most)) = (find(PartialKind::Min), find(PartialKind::Max)) else {
@@ -407,18 +411,20 @@ fn from_partials(
                 _ => PartialKind::Last,
             };
             let Some(partial) = find(kind) else { return out };
-            for (row, start) in windows.iter().enumerate() {
-                let none = kind == PartialKind::Count && partial.values.get(row) == Some(Value::Integer(0));
-                if !partial.values.is_present(row) || none {
-                    continue;
-                }
-                let time = match partial.times.get(row) {
+            let is_none = |row: usize| match &partial.values.data {
+                ColumnData::Integer(counts) => kind == PartialKind::Count && counts[row] == 0,
+                _ => false,
+            };
+            let rows: Vec<usize> =
+                (0..windows.len()).filter(|row| partial.values.is_present(*row) && !is_none(*row)).collect();
+            out.times = rows
+                .iter()
+                .map(|row| match partial.times.get(*row) {
                     Some(time) if !at_window => *time,
-                    _ => at(*start),
-                };
-                out.times.push(time);
-                rows::append(&mut out.values, &partial.values, row..row + 1);
-            }
+                    _ => at(windows[*row]),
+                })
+                .collect();
+            rows::append(&mut out.values, &rows::take(&partial.values, &rows), 0..rows.len());
         }
     }
     out

@@ -17,6 +17,7 @@ use tidemark_engine::scan::request::{PartialColumn, ScanGroup, ScanOutput, ScanR
 use crate::influxql::ast::Fill;
 
 use super::calls::{CallState, join};
+use super::condition::{MAX_TIME, MIN_TIME};
 use super::control::Control;
 use super::error::{QueryError, Result};
 use super::fill;
@@ -59,8 +60,17 @@ struct Leg<'a, D: DataSource> {
 }
 
 enum Reading<'a, D: DataSource> {
-    Scan { scan: &'a MeasurementScan, merged: Option<MergedScan<D::Stream>>, cap: Option<RowCap> },
-    Subquery { read: &'a SubqueryRead, stream: Box<SelectStream<'a, D>> },
+    Scan {
+        scan: &'a MeasurementScan,
+        merged: Option<MergedScan<D::Stream>>,
+        cap: Option<RowCap>,
+        /// The part of the range read first, while it may be all that is needed.
+        first: Option<FirstWindows>,
+    },
+    Subquery {
+        read: &'a SubqueryRead,
+        stream: Box<SelectStream<'a, D>>,
+    },
 }
 
 /// What a source gives: rows with the plan's inputs as columns, or partials.
@@ -102,7 +112,12 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                     PlannedSource::Measurement(scan) => {
                         interleaved |= names.contains(&scan.at.schema.measurement.as_slice());
                         names.push(&scan.at.schema.measurement);
-                        Reading::Scan { scan, merged: None, cap: RowCap::of(plan, scan, source) }
+                        Reading::Scan {
+                            scan,
+                            merged: None,
+                            cap: RowCap::of(plan, scan, source),
+                            first: FirstWindows::of(plan),
+                        }
                     }
                     PlannedSource::Subquery(read) => {
                         interleaved |= plan.sources.len() > 1;
@@ -467,12 +482,21 @@ impl<D: DataSource> Leg<'_, D> {
     async fn fill(&mut self, plan: &Plan, source: &D, control: &Control) -> Result<()> {
         while self.head.is_none() && !self.ended {
             self.head = match &mut self.reading {
-                Reading::Scan { scan, merged, cap } => {
+                Reading::Scan { scan, merged, cap, first } => {
                     if merged.is_none() {
-                        *merged = Some(open(scan, plan, source, control).await?);
+                        let read = first.as_ref().map_or(plan.read, |first| first.read);
+                        *merged = Some(open(scan, plan, source, control, read).await?);
                     }
                     let Some(open) = merged else { return Ok(()) };
-                    match open.next().await? {
+                    let found = open.next().await?;
+                    if let Some(tried) = first.take()
+                        && !tried.is_enough(found.as_ref())
+                    {
+                        // Now the whole range.
+                        *merged = None;
+                        continue;
+                    }
+                    match found {
                         None => {
                             self.ended = true;
                             *merged = None;
@@ -500,11 +524,52 @@ impl<D: DataSource> Leg<'_, D> {
     }
 }
 
+/// The windows that `LIMIT` asks for, when the answer can be made of them alone: of one series, folded by the cores,
+/// whose windows stand where they stand whatever comes after them.
+struct FirstWindows {
+    /// Inclusive bounds.
+    read: (i64, i64),
+    /// Windows that must have values: all, where empty ones are left out; else one shows that the series has any.
+    windows_min: usize,
+}
+
+impl FirstWindows {
+    fn of(plan: &Plan) -> Option<Self> {
+        let (start, end) = plan.read;
+        let every = plan.windows.plain()?.every;
+        let has_reach = plan.windows.start == start && plan.windows.end == end;
+        if plan.partials.is_none() || plan.limit == 0 || !plan.dimensions.is_empty() || !has_reach {
+            return None;
+        }
+        let windows = plan.limit.checked_add(plan.offset)?;
+        let length = i64::try_from(windows).ok()?.checked_mul(every)?;
+        let read = if plan.ascending {
+            let next = plan.windows.start_of(start).checked_add(length)?;
+            (start > MIN_TIME && next <= end).then_some((start, next - 1))
+        } else {
+            let last = plan.windows.start_of(end).checked_add(every)?.checked_sub(length)?;
+            (end < MAX_TIME && start < last).then_some((last, end))
+        };
+        let windows_min = match plan.fill {
+            // The line to the next window with a value may start in the last one.
+            Fill::Linear => return None,
+            Fill::None => usize::try_from(windows).ok()?,
+            _ => 1,
+        };
+        Some(Self { read: read?, windows_min })
+    }
+
+    fn is_enough(&self, found: Option<&Merged>) -> bool {
+        matches!(found, Some(Merged::Partials { windows, .. }) if windows.len() >= self.windows_min)
+    }
+}
+
 async fn open<D: DataSource>(
     scan: &MeasurementScan,
     plan: &Plan,
     source: &D,
     control: &Control,
+    read: (i64, i64),
 ) -> Result<MergedScan<D::Stream>> {
     let limits = control.limits();
     let tie_order = series_limit::tie_order(source, scan, plan, limits.budget_bytes).await?;
@@ -532,7 +597,7 @@ async fn open<D: DataSource>(
     let request = ScanRequest {
         shards: Vec::new(),
         measurement: scan.at.schema.measurement.clone(),
-        time: time_range(plan.read.0, plan.read.1),
+        time: time_range(read.0, read.1),
         series: scan.series.clone(),
         rows: scan.rows.clone(),
         columns: scan.columns.clone(),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tidemark_engine::model::Column;
+use tidemark_engine::scan::gather::{RowAt, gather};
 use tidemark_engine::scan::partial::merge_partials;
 use tidemark_engine::scan::request::{
     CatalogReply, MeasurementSchema, PartialColumn, PartialKind, ScanChunk, ScanCost, ScanGroup,
@@ -71,6 +72,21 @@ impl<S: ChunkStream> Head<S> {
         self.chunk.as_ref().map(|chunk| match chunk {
             ScanChunk::Rows { group, .. } | ScanChunk::Partials { group, .. } => group,
         })
+    }
+
+    /// Times and columns of a chunk of rows; nothing of any other.
+    fn times(&self) -> &[i64] {
+        match &self.chunk {
+            Some(ScanChunk::Rows { times, .. }) => times,
+            _ => &[],
+        }
+    }
+
+    fn columns(&self) -> &[Column] {
+        match &self.chunk {
+            Some(ScanChunk::Rows { columns, .. }) => columns,
+            _ => &[],
+        }
     }
 }
 
@@ -216,17 +232,17 @@ impl<S: ChunkStream> MergedScan<S> {
             return Merged::Rows { group, times: Vec::new(), columns: Vec::new() };
         }
         let descending = self.descending;
-        let mut out_times: Vec<i64> = Vec::new();
-        let mut out_columns: Vec<Column> = Vec::new();
-        if let Some(ScanChunk::Rows { columns, .. }) = &self.heads[holders[0]].chunk {
-            out_columns = columns.iter().map(|column| Column::empty(column.field_type())).collect();
-        }
+        // The order first, then every column in one go.
+        let mut order: Vec<RowAt> = Vec::new();
+        let mut at: Vec<usize> = self.heads.iter().map(|head| head.at).collect();
         loop {
             // The head whose row is first, and the second one, up to which the first may run on.
             let mut first: Option<usize> = None;
             let mut second: Option<usize> = None;
             for &holder in holders {
-                let before = |other: usize| precedes(&self.heads[holder], &self.heads[other], descending);
+                let before = |other: usize| {
+                    precedes(&self.heads, (holder, at[holder]), (other, at[other]), descending)
+                };
                 if first.is_none_or(before) {
                     second = first;
                     first = Some(holder);
@@ -235,32 +251,33 @@ impl<S: ChunkStream> MergedScan<S> {
                 }
             }
             let Some(first) = first else { break };
-            let mut end = self.heads[first].at + 1;
-            let length = match &self.heads[first].chunk {
-                Some(ScanChunk::Rows { times, .. }) => times.len(),
-                _ => 0,
-            };
-            if let (Some(second), Some(ScanChunk::Rows { times, .. })) = (second, &self.heads[first].chunk) {
-                let limit = current_time(&self.heads[second]);
-                while end < length && (if descending { times[end] > limit } else { times[end] < limit }) {
+            let times = self.heads[first].times();
+            let mut end = at[first] + 1;
+            if let Some(second) = second {
+                let limit = self.heads[second].times()[at[second]];
+                while end < times.len() && (if descending { times[end] > limit } else { times[end] < limit })
+                {
                     end += 1;
                 }
             }
-            let head = &mut self.heads[first];
-            if let Some(ScanChunk::Rows { times, columns, .. }) = &head.chunk {
-                out_times.extend_from_slice(&times[head.at..end]);
-                for (to, from) in out_columns.iter_mut().zip(columns) {
-                    rows::append(to, from, head.at..end);
-                }
-            }
-            head.at = end;
-            if head.at >= length {
-                head.chunk = None;
+            order.extend((at[first]..end).map(|row| (first as u32, row as u32)));
+            at[first] = end;
+            if end >= times.len() {
                 // What follows in this core's stream may come before the others' rows.
                 break;
             }
         }
-        Merged::Rows { group, times: out_times, columns: out_columns }
+        let times =
+            order.iter().map(|(head, row)| self.heads[*head as usize].times()[*row as usize]).collect();
+        let chunks: Vec<&[Column]> = self.heads.iter().map(Head::columns).collect();
+        let columns = gather(&chunks, &order);
+        for (head, at) in self.heads.iter_mut().zip(at) {
+            head.at = at;
+            if head.at >= head.times().len() {
+                head.chunk = None;
+            }
+        }
+        Merged::Rows { group, times, columns }
     }
 }
 
@@ -287,25 +304,19 @@ fn ties_reversed(chunk: ScanChunk) -> ScanChunk {
     ScanChunk::Rows { group, times, columns, series, series_keys }
 }
 
-fn current_time<S>(head: &Head<S>) -> i64 {
-    match &head.chunk {
-        Some(ScanChunk::Rows { times, .. }) => times[head.at],
-        _ => 0,
-    }
-}
-
-/// Whether `a`'s current row comes before `b`'s: by time, then by series key; both backwards when descending.
-fn precedes<S>(a: &Head<S>, b: &Head<S>, descending: bool) -> bool {
+/// Whether row `a` (of which head, which row) comes before `b`: by time, then by series key; both backwards when
+/// descending.
+fn precedes<S>(heads: &[Head<S>], a: (usize, usize), b: (usize, usize), descending: bool) -> bool {
     let (
         Some(ScanChunk::Rows { times, series, series_keys, .. }),
         Some(ScanChunk::Rows { times: b_times, series: b_series, series_keys: b_keys, .. }),
-    ) = (&a.chunk, &b.chunk)
+    ) = (&heads[a.0].chunk, &heads[b.0].chunk)
     else {
         return false;
     };
-    let by_time = times[a.at].cmp(&b_times[b.at]);
-    let order = by_time
-        .then_with(|| series_keys.get(series[a.at] as usize).cmp(&b_keys.get(b_series[b.at] as usize)));
+    let by_time = times[a.1].cmp(&b_times[b.1]);
+    let order =
+        by_time.then_with(|| series_keys.get(series[a.1] as usize).cmp(&b_keys.get(b_series[b.1] as usize)));
     if descending { order.is_gt() } else { order.is_lt() }
 }
 

@@ -142,7 +142,7 @@ fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// One number per core that every core may read: a hint, never a promise.
+/// One number per core that every core may read, seen at the latest with the next message from its core.
 #[derive(Clone)]
 pub struct Gauges(Arc<[AtomicU64]>);
 
@@ -153,6 +153,10 @@ impl Gauges {
 
     pub fn add(&self, core: usize, amount: i64) {
         self.0[core].fetch_add(amount as u64, Ordering::Relaxed);
+    }
+
+    pub fn set(&self, core: usize, value: u64) {
+        self.0[core].store(value, Ordering::Relaxed);
     }
 
     pub fn get(&self, core: usize) -> u64 {

@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod cursor;
 pub mod filter;
 pub mod fold;
+pub mod gather;
 pub mod partial;
 pub mod projection;
 pub mod request;

@@ -127,6 +127,17 @@ impl Projection {
         rows
     }
 
+    /// Whether some output has a value in each of these rows, so that none of them is left out.
+    pub fn keeps_every_row(&self, rows: &Rows) -> bool {
+        self.outputs.iter().any(|output| match output {
+            Output::Field { wanted, as_type, .. } => {
+                let column = rows.field(&self.wanted[*wanted]).map(|at| &rows.columns[at]);
+                column.is_some_and(|column| column.present.is_none() && column.field_type() == *as_type)
+            }
+            Output::Tag { .. } => false,
+        })
+    }
+
     fn drop_rows_without_field(&self, rows: &mut OutputRows) {
         let mut any = Bitmap::filled(rows.times.len(), false);
         for (output, column) in self.outputs.iter().zip(&rows.columns) {

@@ -9,6 +9,7 @@
 //!
 //! Names are unescaped bytes.
 
+use super::projection::column_bytes;
 use crate::model::{Column, FieldType, ShardGroupId, ShardId, TimeRange, Value, Window};
 
 /// A shard to read, and the group whose field types it uses.
@@ -113,6 +114,25 @@ pub enum ScanChunk {
         /// One per call.
         partials: Vec<PartialColumn>,
     },
+}
+
+impl ScanChunk {
+    /// Memory in use, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let text = |texts: &[Vec<u8>]| texts.iter().map(|text| text.len() + 24).sum::<usize>();
+        let bytes = match self {
+            Self::Rows { group, times, columns, series, series_keys } => {
+                let columns: usize = columns.iter().map(column_bytes).sum();
+                text(&group.values) + text(series_keys) + 8 * times.len() + 4 * series.len() + columns
+            }
+            Self::Partials { group, windows, partials } => {
+                let column =
+                    |partial: &PartialColumn| column_bytes(&partial.values) + 8 * partial.times.len();
+                text(&group.values) + 8 * windows.len() + partials.iter().map(column).sum::<usize>()
+            }
+        };
+        bytes as u64
+    }
 }
 
 /// Partials of one call, one slot per window. `present` says which windows had a value.

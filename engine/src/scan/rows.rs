@@ -13,14 +13,15 @@ use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 use super::budget::Budget;
-use super::cursor::{Cursor, Piece};
+use super::cursor::{Cursor, Piece, Unread};
 use super::filter::take_rows;
+use super::gather::{RowAt, gather};
 use super::projection::{OutputRows, Projection, SeriesProjection};
 use super::request::{ScanChunk, ScanGroup};
 use super::source::{FoundSeries, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
-use crate::model::{Column, ColumnData, StringColumn, TimeRange};
+use crate::model::{Column, Rows, TimeRange};
 
 /// Rows of a chunk, about: large enough to amortise a message, small enough for the first cache levels.
 pub const CHUNK_ROWS: usize = 1024;
@@ -76,8 +77,8 @@ impl SeriesRows {
             let Some(piece) = self.cursor.next(reading.sources, &self.key, wanted).await? else {
                 return Ok(None);
             };
-            let (stored, unread) = match piece {
-                Piece::Rows(rows) => (rows, None),
+            let (stored, unread, is_cut) = match piece {
+                Piece::Rows(rows) => (rows, None, false),
                 Piece::Unread(unread) => {
                     if let Some(filter) = self.projection.filter() {
                         let bounds = |at: usize| {
@@ -88,7 +89,8 @@ impl SeriesRows {
                             continue;
                         }
                     }
-                    (self.cursor.read(reading.sources, &unread, wanted).await?, Some(unread))
+                    let (rows, is_cut) = self.read(reading, &unread, rows_max).await?;
+                    (rows, Some(unread), is_cut)
                 }
             };
             reading.sources.pace.spent(ROW_UNITS * (stored.len() * (wanted.len() + 1)) as u64).await;
@@ -96,8 +98,9 @@ impl SeriesRows {
             if rows.is_empty() {
                 continue;
             }
+            let is_long = rows.len() > rows_max;
             if let Some(unread) = unread
-                && rows.len() > rows_max
+                && (is_cut || is_long)
             {
                 if reading.descending {
                     rows.cut(rows.len() - rows_max, rows.len());
@@ -113,6 +116,32 @@ impl SeriesRows {
             return Ok(Some(rows));
         }
     }
+
+    /// Reads a block, or of one that no row is filtered out of the `rows_max` rows that come first; whether it has
+    /// more.
+    async fn read<D: Disk>(
+        &self,
+        reading: &Reading<'_, D>,
+        unread: &Unread,
+        rows_max: usize,
+    ) -> Result<(Rows, bool)> {
+        let wanted = &reading.projection.wanted;
+        let is_filtered = self.projection.filter().is_some();
+        if rows_max == 1
+            && !is_filtered
+            && unread.is_whole
+            && let Some(row) = reading.sources.edge(&unread.block, wanted, reading.descending)
+            && reading.projection.keeps_every_row(&row)
+        {
+            return Ok((row, unread.block.rows > 1));
+        }
+        let rows = self.cursor.read(reading.sources, unread, wanted).await?;
+        if rows.len() <= rows_max || is_filtered || !reading.projection.keeps_every_row(&rows) {
+            return Ok((rows, false));
+        }
+        let start = if reading.descending { rows.len() - rows_max } else { 0 };
+        Ok((rows.part(start, start + rows_max), true))
+    }
 }
 
 fn reversed(rows: &OutputRows) -> OutputRows {
@@ -127,67 +156,11 @@ fn picked(rows: &OutputRows, order: &[usize]) -> OutputRows {
     }
 }
 
-/// Rows out of several chunks, in the order given: (chunk, row).
-fn gathered(chunks: &[Rc<OutputRows>], order: &[(u32, u32)]) -> OutputRows {
-    let Some(first) = order.first() else { return OutputRows::default() };
-    // One chunk's rows one after another: mostly whole chunks of one series.
-    if order.len() > 1 && order.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 + 1 == pair[1].1) {
-        let chunk = &chunks[first.0 as usize];
-        let (start, end) = (first.1 as usize, first.1 as usize + order.len());
-        if start == 0 && end == chunk.len() {
-            return OutputRows::clone(chunk);
-        }
-        return OutputRows {
-            times: chunk.times[start..end].to_vec(),
-            columns: chunk.columns.iter().map(|column| column.slice(start, end)).collect(),
-        };
-    }
+/// Rows out of several chunks, in the order given.
+fn gathered(chunks: &[Rc<OutputRows>], order: &[RowAt]) -> OutputRows {
     let times = order.iter().map(|(chunk, row)| chunks[*chunk as usize].times[*row as usize]).collect();
-    let columns =
-        (0..chunks[first.0 as usize].columns.len()).map(|at| gathered_column(chunks, order, at)).collect();
-    OutputRows { times, columns }
-}
-
-fn gathered_column(chunks: &[Rc<OutputRows>], order: &[(u32, u32)], at: usize) -> Column {
-    macro_rules! gather {
-        ($kind:ident, $zero:expr) => {
-            ColumnData::$kind(
-                order
-                    .iter()
-                    .map(|(chunk, row)| match &chunks[*chunk as usize].columns[at].data {
-                        ColumnData::$kind(values) => values[*row as usize],
-                        _ => $zero,
-                    })
-                    .collect(),
-            )
-        };
-    }
-    let first = order.first().map_or(0, |first| first.0 as usize);
-    let data = match &chunks[first].columns[at].data {
-        ColumnData::Float(_) => gather!(Float, 0.0),
-        ColumnData::Integer(_) => gather!(Integer, 0),
-        ColumnData::Unsigned(_) => gather!(Unsigned, 0),
-        ColumnData::Boolean(_) => gather!(Boolean, false),
-        ColumnData::String(_) => {
-            let mut strings = StringColumn::default();
-            for (chunk, row) in order {
-                match &chunks[*chunk as usize].columns[at].data {
-                    ColumnData::String(values) => strings.push(values.get(*row as usize)),
-                    _ => strings.push(b""),
-                }
-            }
-            ColumnData::String(strings)
-        }
-    };
-    let is_full = chunks.iter().all(|chunk| chunk.columns[at].present.is_none());
-    let present = (!is_full).then(|| {
-        let mut bits = crate::model::Bitmap::default();
-        for (chunk, row) in order {
-            bits.push(chunks[*chunk as usize].columns[at].is_present(*row as usize));
-        }
-        bits
-    });
-    Column { data, present: present.filter(|bits| bits.count() != order.len()) }
+    let columns: Vec<&[Column]> = chunks.iter().map(|chunk| chunk.columns.as_slice()).collect();
+    OutputRows { times, columns: gather(&columns, order) }
 }
 
 /// Series keys of a chunk's rows, each once.
@@ -246,7 +219,7 @@ impl Top {
             if self.worst().is_some_and(|worst| bound >= worst) {
                 break;
             }
-            let Some(mut rows) = series.next(reading, usize::MAX).await? else { break };
+            let Some(mut rows) = series.next(reading, self.limit - taken).await? else { break };
             let useful = match self.worst() {
                 None => rows.len(),
                 Some(worst) => rows.times.partition_point(|time| directed(*time, reading.descending) < worst),

@@ -19,7 +19,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
 use crate::index::tag_filter::TagMatcher;
-use crate::model::{Field, FieldType, Rows, TimeRange, Value, series_key};
+use crate::model::{Column, Field, FieldType, Rows, TimeRange, Value, series_key};
 use crate::scan::request::TagFilter;
 use crate::shard::{CacheView, ShardView};
 use crate::tsm::{BlockEntry, ColumnSummary, FieldId, SeriesCursor, Statistics, TsmReader, Wanted};
@@ -319,6 +319,23 @@ impl<D: Disk> Sources<D> {
         let Some(summary) = found.next() else { return Some(None) };
         // A field that changed its type within one file is for the rows to tell.
         if found.next().is_some() { None } else { Some(Some(ColumnFacts::of(summary))) }
+    }
+
+    /// The first or last row of an unread block, out of what is known of it; `None` when that does not say.
+    pub fn edge(&self, block: &Block, wanted: &[Vec<u8>], is_last: bool) -> Option<Rows> {
+        let time = if is_last { block.time_max } else { block.time_min };
+        let mut rows = Rows { times: vec![time], fields: Vec::new(), columns: Vec::new() };
+        for name in wanted {
+            let Some(facts) = self.facts(block, name)? else { continue };
+            if facts.count != block.rows {
+                return None;
+            }
+            let mut column = Column::empty(facts.field_type);
+            column.push(Some(&if is_last { facts.last } else { facts.first }?));
+            rows.fields.push(Field { name: name.clone(), field_type: facts.field_type });
+            rows.columns.push(column);
+        }
+        (!rows.fields.is_empty()).then_some(rows)
     }
 
     /// Least and greatest value of a block's column as floats, for ruling the block out; `None` when they are not known

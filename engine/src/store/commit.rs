@@ -225,7 +225,10 @@ impl<D: Disk> Store<D> {
                     }
                     let shard = self.shard(ShardRef { shard: write.shard, group: write.group });
                     is_first_of_shard |= !shard.needs_snapshot();
-                    let inserted = shard.insert(&write.batch, refused, wal_id, sequence);
+                    let (inserted, is_new) = shard.insert(&write.batch, refused, wal_id, sequence);
+                    if is_new {
+                        self.note_schema_change();
+                    }
                     shard.written_at_ns.set(inner.now_ns.get());
                     self.charge(&shard);
                     full += inserted.full;
@@ -248,6 +251,7 @@ impl<D: Disk> Store<D> {
                     shard.note_through(wal_id, sequence);
                     self.delete_from_cache(&shard, tombstone).await;
                 }
+                self.note_schema_change();
             }
         }
         if is_last {

@@ -49,6 +49,7 @@ impl<D: Disk> Store<D> {
         for shard in &shards {
             self.mask_files(shard, &predicate).await?;
         }
+        self.note_schema_change();
         inner.stats.borrow_mut().deletes += 1;
         inner.background.raise();
         Ok(())

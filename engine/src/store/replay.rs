@@ -185,6 +185,7 @@ impl<D: Disk> Store<D> {
             }
             self.make_room().await?;
         }
+        self.note_schema_change();
         self.snapshot_adopted().await
     }
 

@@ -363,6 +363,11 @@ pub fn put_float(out: &mut Vec<u8>, value: f64) {
 pub fn put_go_float(out: &mut Vec<u8>, value: f64, exponential: bool) {
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value);
+    // The usual case: plain digits already.
+    if !exponential && !text.bytes().any(|byte| byte == b'e') {
+        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+        return;
+    }
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -420,6 +425,28 @@ pub fn put_go_float(out: &mut Vec<u8>, value: f64, exponential: bool) {
 
 /// A string with what Go escapes: control characters, quotes, HTML's characters, line separators, bad UTF-8.
 pub fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().all(|byte| IS_PLAIN[*byte as usize]) {
+        out.reserve(bytes.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
+    put_escaped(out, bytes);
+}
+
+/// The bytes that stand for themselves wherever they are: ASCII without what Go escapes.
+const IS_PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x80 {
+        plain[byte] = !matches!(byte as u8, b'"' | b'\\' | b'<' | b'>' | b'&');
+        byte += 1;
+    }
+    plain
+};
+
+fn put_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
