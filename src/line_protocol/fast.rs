@@ -101,6 +101,22 @@ pub(super) struct Fast {
     /// The values of the line being read; only the first bytes count.
     values: Vec<u8>,
     habits: Habits,
+    canonical: Canonical,
+}
+
+/// Buffers for bringing the tags of a key to order.
+#[derive(Debug, Default)]
+struct Canonical {
+    tags: Vec<Tag>,
+    key: Vec<u8>,
+}
+
+/// One tag as it stands in the body: `key=value`, its end, and where the value begins.
+#[derive(Debug, Clone, Copy)]
+struct Tag {
+    start: u32,
+    equals: u32,
+    end: u32,
 }
 
 /// What is remembered from line to line.
@@ -114,7 +130,7 @@ struct Habits {
 }
 
 impl Fast {
-    pub fn clear(&mut self) {
+    pub fn begin_body(&mut self) {
         self.habits.last_spelling = 0;
         self.habits.last_shape = 0;
         self.habits.shape_after.clear();
@@ -159,8 +175,9 @@ pub(super) fn read_line<S: Sink>(
     scratch: &mut Scratch,
     sink: &mut S,
 ) -> Read {
-    let Scratch { tables, fast: Fast { structure, values, habits }, .. } = scratch;
-    let Some((spelling, fields_at)) = read_key(body, at, options, tables, structure, habits) else {
+    let Scratch { tables, fast: Fast { structure, values, habits, canonical }, .. } = scratch;
+    let Some((spelling, fields_at)) = read_key(body, at, options, tables, structure, habits, canonical)
+    else {
         return Read::Unknown;
     };
     let series = tables.series_of(spelling);
@@ -181,7 +198,7 @@ pub(super) fn read_line<S: Sink>(
                 line,
                 series,
                 hash: known.hash,
-                key: tables.key(body, series),
+                key: tables.key(series),
                 shape,
                 timestamp: rest.timestamp,
                 values: &values[..rest.values],
@@ -207,12 +224,13 @@ fn read_key(
     tables: &mut Tables,
     structure: &mut Structure,
     habits: &Habits,
+    canonical: &mut Canonical,
 ) -> Option<(u32, usize)> {
     if let Some(last) = habits.last_spelling.checked_sub(1)
         && let Some(guess) = tables.habits[last as usize].next.checked_sub(1)
         && tables.may_be_guessed(guess)
     {
-        let raw = tables.raw(body, guess);
+        let raw = tables.raw(guess);
         let end = at + raw.len();
         if body.get(end) == Some(&b' ') && body[at..end] == *raw {
             return Some((guess, end + 1));
@@ -227,15 +245,15 @@ fn read_key(
     }
     let raw = &body[at..end];
     let hash = series_key::hash(raw);
-    let spelling = match tables.find(body, hash, raw) {
+    let spelling = match tables.find(hash, raw) {
         Some(spelling) => spelling,
-        None => add_series(body, at, &positions[..=blank], hash, options, tables)?,
+        None => add_series(body, at, &positions[..=blank], hash, options, tables, canonical)?,
     };
     Some((spelling, end + 1))
 }
 
-/// Adds a series whose key is canonical as it stands; `None` when that is not certain. The last of `positions` is the
-/// blank after the key.
+/// Adds a series whose key has no escapes; `None` when anything about it is unusual. The last of `positions` is the blank
+/// after the key.
 fn add_series(
     body: &[u8],
     at: usize,
@@ -243,33 +261,53 @@ fn add_series(
     hash: u64,
     options: &Options,
     tables: &mut Tables,
+    canonical: &mut Canonical,
 ) -> Option<u32> {
-    let (&end, tags) = positions.split_last()?;
+    let (&end, marks) = positions.split_last()?;
     let end = end as usize;
     let name_end = positions[0] as usize;
     if name_end == at
         || end - at > KEY_BYTES_PLAIN
         || options.validate_keys
         || matches!(body[at], b'\t' | 0 | b'#')
-        || tags.len() % 2 != 0
+        || marks.len() % 2 != 0
     {
         return None;
     }
+    let Canonical { tags, key } = canonical;
+    tags.clear();
+    let mut is_ascending = true;
     let mut last_key: &[u8] = b"";
-    for (tag, pair) in tags.chunks_exact(2).enumerate() {
+    for (tag, pair) in marks.chunks_exact(2).enumerate() {
         let (comma, equals) = (pair[0] as usize, pair[1] as usize);
         let value_end = positions[2 * tag + 2] as usize;
+        let tag_key = &body[comma + 1..equals];
         if body[comma] != b',' || body[equals] != b'=' || equals + 1 == value_end {
             return None;
         }
-        let key = &body[comma + 1..equals];
-        // Ascending keys are neither empty nor twice the same.
-        if key <= last_key || key == b"time" {
+        if tag_key.is_empty() || tag_key == b"time" {
             return None;
         }
-        last_key = key;
+        is_ascending &= tag_key > last_key;
+        last_key = tag_key;
+        tags.push(Tag { start: pair[0] + 1, equals: pair[1], end: value_end as u32 });
     }
-    Some(tables.add_canonical(body, at..end, hash, &body[at..name_end]))
+    let (raw, name) = (&body[at..end], &body[at..name_end]);
+    if is_ascending {
+        return Some(tables.add_canonical(raw, hash, name));
+    }
+    let key_of = |tag: &Tag| &body[tag.start as usize..tag.equals as usize];
+    tags.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
+    if tags.windows(2).any(|pair| key_of(&pair[0]) == key_of(&pair[1])) {
+        return None;
+    }
+    key.clear();
+    key.extend_from_slice(name);
+    for tag in tags.iter() {
+        key.push(b',');
+        key.extend_from_slice(&body[tag.start as usize..tag.end as usize]);
+    }
+    Some(tables.add_other(raw, hash, key, name))
 }
 
 /// What follows the key.

@@ -22,7 +22,7 @@ pub enum Step {
     Done,
 }
 
-/// Buffers that are kept from body to body. One per body being read.
+/// What is kept from body to body: buffers, and the series and shapes met. One per body being read.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) tables: Tables,
@@ -59,8 +59,8 @@ impl<'b> Parser<'b> {
     /// `body` must be below 4 GiB, the greatest that any input accepts.
     pub fn new(body: &'b [u8], options: Options, mut scratch: Scratch) -> Self {
         assert!(u32::try_from(body.len()).is_ok(), "BUG: a body beyond every limit");
-        scratch.tables.clear();
-        scratch.fast.clear();
+        scratch.tables.begin_body();
+        scratch.fast.begin_body();
         let now = options.precision.truncate(options.now);
         Self {
             body,
@@ -157,7 +157,7 @@ impl<'b> Parser<'b> {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let mut parsed = std::mem::take(&mut self.scratch.line);
         let outcome = match line::read(text, &self.options, &mut parsed) {
-            Ok(()) => self.offer(start, text, &mut parsed, sink),
+            Ok(()) => self.offer(text, &mut parsed, sink),
             Err(reason) => Outcome::Bad(reason),
         };
         self.scratch.line = parsed;
@@ -165,7 +165,7 @@ impl<'b> Parser<'b> {
     }
 
     /// Hands a well-formed line to the sink, in rows of bounded width.
-    fn offer<S: Sink>(&mut self, start: usize, text: &[u8], parsed: &mut Line, sink: &mut S) -> Outcome {
+    fn offer<S: Sink>(&mut self, text: &[u8], parsed: &mut Line, sink: &mut S) -> Outcome {
         let refusal = |parsed: &Line, sink: &mut S, make: for<'a> fn(&'a [u8]) -> Refusal<'a>| {
             sink.refuse(self.line, &make(&parsed.name(text)));
             Outcome::Taken
@@ -181,7 +181,7 @@ impl<'b> Parser<'b> {
         if parsed.fields.is_empty() {
             return refusal(parsed, sink, |measurement| Refusal::TimeFieldOnly { measurement });
         }
-        let spelling = match self.spelling(start, text, parsed) {
+        let spelling = match self.spelling(text, parsed) {
             Ok(spelling) => spelling,
             Err(reason) => return Outcome::Bad(reason),
         };
@@ -196,7 +196,7 @@ impl<'b> Parser<'b> {
                 line: self.line,
                 series,
                 hash: tables.series(series).hash,
-                key: tables.key(self.body, series),
+                key: tables.key(series),
                 shape: tables.shape(shape),
                 timestamp: parsed.timestamp,
                 values: &self.scratch.values,
@@ -211,17 +211,16 @@ impl<'b> Parser<'b> {
     }
 
     /// The spelling of the line's key, added when new.
-    fn spelling(&mut self, start: usize, text: &[u8], parsed: &Line) -> Result<u32, Reason> {
+    fn spelling(&mut self, text: &[u8], parsed: &Line) -> Result<u32, Reason> {
         let raw = &text[parsed.key.clone()];
         let hash = series_key::hash(raw);
         let tables = &mut self.scratch.tables;
-        if let Some(spelling) = tables.find(self.body, hash, raw) {
+        if let Some(spelling) = tables.find(hash, raw) {
             return Ok(spelling);
         }
-        let range = start + parsed.key.start..start + parsed.key.end;
         let measurement = parsed.name(text);
         if parsed.key_is_canonical(text) {
-            return Ok(tables.add_canonical(self.body, range, hash, &measurement));
+            return Ok(tables.add_canonical(raw, hash, &measurement));
         }
         self.scratch.key.clear();
         parsed.put_key(text, &mut self.scratch.key);
@@ -229,7 +228,7 @@ impl<'b> Parser<'b> {
             let bytes = self.scratch.key.len();
             return Err(format!("max key length exceeded: {bytes} > {KEY_BYTES_MAX}").into());
         }
-        Ok(tables.add_other(self.body, range, hash, &self.scratch.key, &measurement))
+        Ok(tables.add_other(raw, hash, &self.scratch.key, &measurement))
     }
 
     /// Encodes the values of `fields`; their shape.
@@ -265,9 +264,11 @@ impl<'b> Parser<'b> {
 /// See [`super::fuzz`].
 pub(super) fn fuzz(body: &[u8]) {
     for unsigned in [false, true] {
-        let fast = collect(body, unsigned, true);
-        let plain = collect(body, unsigned, false);
+        let (plain, _) = collect(body, unsigned, false, Scratch::default());
+        let (fast, scratch) = collect(body, unsigned, true, Scratch::default());
         assert_eq!(fast, plain, "BUG: the fast path reads {:?} differently", String::from_utf8_lossy(body));
+        let (again, _) = collect(body, unsigned, true, scratch);
+        assert_eq!(again, plain, "BUG: read a second time, {:?} is another", String::from_utf8_lossy(body));
     }
 }
 
@@ -306,17 +307,18 @@ impl Sink for Collected {
     }
 }
 
-fn collect(body: &[u8], unsigned: bool, fast_path: bool) -> Collected {
+fn collect(body: &[u8], unsigned: bool, fast_path: bool, scratch: Scratch) -> (Collected, Scratch) {
     let options = Options {
         precision: super::Precision::Nanosecond,
         now: 1_000_000_007,
         unsigned,
         validate_keys: false,
     };
-    let mut parser = Parser::new(body, options, Scratch::default());
+    let mut parser = Parser::new(body, options, scratch);
     parser.fast_path = fast_path;
     let mut sink = Collected { points: Vec::new(), refusals: Vec::new(), errors: None };
     while parser.step(&mut sink, 64) != Step::Done {}
-    sink.errors = parser.into_errors().0;
-    sink
+    let scratch;
+    (sink.errors, scratch) = parser.into_errors();
+    (sink, scratch)
 }

@@ -1,18 +1,16 @@
-//! The distinct series and shapes of one body, numbered in order of appearance.
+//! The distinct series and shapes of the bodies read so far, numbered in order of appearance.
 //!
-//! A series is found by the bytes of its key as sent: those are what the next line repeats. Keys that are canonical
-//! as sent are not copied, they stay in the body; the others have their canonical form in an arena, and share the
-//! number of every other spelling of it.
-
-use std::ops::Range;
+//! A series is found by the bytes of its key as sent: those are what the next line repeats, and the next body. Keys that
+//! are canonical as sent stand once in an arena; the others have their canonical form there too, and share the number of
+//! every other spelling of it. When a body begins and too much is remembered, all is forgotten.
 
 use hashbrown::HashTable;
 use tidemark_engine::model::{FieldType, series_key};
 
-/// Measurement and fields of a row, in order: one per distinct combination of a body.
+/// Measurement and fields of a row, in order: one per distinct combination.
 #[derive(Debug, Clone)]
 pub struct Shape {
-    /// Number in this body, from 0.
+    /// Number in these tables, from 0.
     pub id: u32,
     /// Name, unescaped.
     pub measurement: Vec<u8>,
@@ -32,18 +30,11 @@ impl Shape {
     }
 }
 
-/// Where key bytes are.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Body,
-    Arena,
-}
-
+/// A stretch of the arena.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     at: u32,
     length: u32,
-    place: Place,
 }
 
 /// One spelling of a series key.
@@ -56,7 +47,7 @@ struct Spelling {
     may_be_guessed: bool,
 }
 
-/// A series of the body.
+/// A series met.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Series {
     /// Placement hash.
@@ -74,7 +65,7 @@ pub(super) struct Habit {
     pub shape: u32,
 }
 
-/// See the head of this file. Kept between bodies for its memory only.
+/// See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     spellings: Vec<Spelling>,
@@ -88,39 +79,43 @@ pub(super) struct Tables {
     by_shape: HashTable<u32>,
 }
 
-/// More than this is given back after a body; see [`Tables::clear`].
-const KEPT_SERIES_MAX: usize = 65_536;
+/// A body begins with empty tables when they hold more than this: a sender of some ten thousand series finds all of them
+/// again, one that never repeats itself costs no more memory than its largest body.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+/// As [`KEPT_BYTES_MAX`], of shapes.
+const KEPT_SHAPES_MAX: usize = 1_024;
 
 impl Tables {
-    pub fn clear(&mut self) {
-        if self.spellings.capacity() > KEPT_SERIES_MAX {
+    /// Begins a body. When all is forgotten, numbers begin from 0 again.
+    pub fn begin_body(&mut self) {
+        if self.bytes() > KEPT_BYTES_MAX || self.shapes.len() > KEPT_SHAPES_MAX {
+            // What was taken for one huge body is given back with it.
             *self = Self::default();
-            return;
         }
-        self.spellings.clear();
-        self.habits.clear();
-        self.by_raw.clear();
-        self.series.clear();
-        self.arena.clear();
-        self.measurements.clear();
-        self.by_measurement.clear();
-        self.shapes.clear();
-        self.by_shape.clear();
+    }
+
+    /// Memory of what is remembered, about, without the shapes.
+    fn bytes(&self) -> usize {
+        self.arena.len()
+            + self.spellings.len() * (size_of::<Spelling>() + size_of::<Habit>() + size_of::<Series>() + 8)
+            + self.measurements.iter().map(|name| name.len() + 32).sum::<usize>()
     }
 
     #[inline]
-    fn bytes<'a>(&'a self, body: &'a [u8], span: Span) -> &'a [u8] {
-        let from = match span.place {
-            Place::Body => body,
-            Place::Arena => &self.arena,
-        };
-        &from[span.at as usize..span.at as usize + span.length as usize]
+    fn span(&self, span: Span) -> &[u8] {
+        &self.arena[span.at as usize..span.at as usize + span.length as usize]
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Span {
+        let span = Span { at: self.arena.len() as u32, length: bytes.len() as u32 };
+        self.arena.extend_from_slice(bytes);
+        span
     }
 
     /// The key of a spelling as sent.
     #[inline]
-    pub fn raw<'a>(&'a self, body: &'a [u8], spelling: u32) -> &'a [u8] {
-        self.bytes(body, self.spellings[spelling as usize].raw)
+    pub fn raw(&self, spelling: u32) -> &[u8] {
+        self.span(self.spellings[spelling as usize].raw)
     }
 
     /// A line that begins with these very bytes and a blank has this key, wherever it ends. Not so with two backslashes
@@ -142,8 +137,8 @@ impl Tables {
 
     /// The canonical key of a series.
     #[inline]
-    pub fn key<'a>(&'a self, body: &'a [u8], series: u32) -> &'a [u8] {
-        self.bytes(body, self.series[series as usize].key)
+    pub fn key(&self, series: u32) -> &[u8] {
+        self.span(self.series[series as usize].key)
     }
 
     #[inline]
@@ -153,54 +148,40 @@ impl Tables {
 
     /// The spelling with these raw bytes, whose hash is `hash`.
     #[inline]
-    pub fn find(&self, body: &[u8], hash: u64, raw: &[u8]) -> Option<u32> {
+    pub fn find(&self, hash: u64, raw: &[u8]) -> Option<u32> {
         self.by_raw
             .find(hash, |&at| {
                 let spelling = &self.spellings[at as usize];
-                spelling.hash == hash && self.bytes(body, spelling.raw) == raw
+                spelling.hash == hash && self.span(spelling.raw) == raw
             })
             .copied()
     }
 
-    /// Adds a series whose key stands, canonical, in the body.
-    pub fn add_canonical(&mut self, body: &[u8], raw: Range<usize>, hash: u64, measurement: &[u8]) -> u32 {
-        let may_be_guessed = may_be_guessed(&body[raw.clone()]);
-        let span = Span { at: raw.start as u32, length: raw.len() as u32, place: Place::Body };
+    /// Adds a series whose key is canonical as sent.
+    pub fn add_canonical(&mut self, raw: &[u8], hash: u64, measurement: &[u8]) -> u32 {
+        let span = self.store(raw);
         let measurement_id = self.measurement_id(measurement);
         self.series.push(Series { hash, key: span, measurement_id });
-        self.add_spelling(hash, span, self.series.len() as u32 - 1, may_be_guessed)
+        self.add_spelling(hash, span, self.series.len() as u32 - 1)
     }
 
     /// Adds the spelling `raw` of the series with the canonical key `key`, and the series if it is new.
-    pub fn add_other(
-        &mut self,
-        body: &[u8],
-        raw: Range<usize>,
-        hash: u64,
-        key: &[u8],
-        measurement: &[u8],
-    ) -> u32 {
+    pub fn add_other(&mut self, raw: &[u8], hash: u64, key: &[u8], measurement: &[u8]) -> u32 {
         let key_hash = series_key::hash(key);
-        let series = match self.find(body, key_hash, key) {
+        let series = match self.find(key_hash, key) {
             Some(spelling) => self.series_of(spelling),
             None => {
-                let span =
-                    Span { at: self.arena.len() as u32, length: key.len() as u32, place: Place::Arena };
-                self.arena.extend_from_slice(key);
-                let measurement_id = self.measurement_id(measurement);
-                self.series.push(Series { hash: key_hash, key: span, measurement_id });
-                let series = self.series.len() as u32 - 1;
-                self.add_spelling(key_hash, span, series, may_be_guessed(key));
-                series
+                let spelling = self.add_canonical(key, key_hash, measurement);
+                self.series_of(spelling)
             }
         };
-        let may_be_guessed = may_be_guessed(&body[raw.clone()]);
-        let span = Span { at: raw.start as u32, length: raw.len() as u32, place: Place::Body };
-        self.add_spelling(hash, span, series, may_be_guessed)
+        let span = self.store(raw);
+        self.add_spelling(hash, span, series)
     }
 
-    fn add_spelling(&mut self, hash: u64, raw: Span, series: u32, may_be_guessed: bool) -> u32 {
+    fn add_spelling(&mut self, hash: u64, raw: Span, series: u32) -> u32 {
         let at = self.spellings.len() as u32;
+        let may_be_guessed = may_be_guessed(self.span(raw));
         self.spellings.push(Spelling { hash, raw, series, may_be_guessed });
         self.habits.push(Habit::default());
         let spellings = &self.spellings;
@@ -235,7 +216,8 @@ impl Tables {
 }
 
 fn may_be_guessed(raw: &[u8]) -> bool {
-    memchr::memmem::find(raw, b"\\\\").is_none()
+    let mut backslashes = memchr::memchr_iter(b'\\', raw);
+    backslashes.all(|at| raw.get(at + 1) != Some(&b'\\'))
 }
 
 /// The bytes that tell two shapes apart: measurement first.

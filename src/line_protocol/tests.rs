@@ -396,7 +396,12 @@ fn ordinary_body() -> impl Strategy<Value = Vec<u8>> {
                     .enumerate()
                     .map(|(at, value)| format!("a_rather_long_field_{at}={value}"))
                     .collect();
-                format!("measurement{measurement},host=h{host},region=eu {} {timestamp}\n", fields.join(","))
+                let tags = match host % 3 {
+                    0 => format!("region=eu,host=h{host}"),
+                    1 => format!("region=eu,host=h{host},az=b"),
+                    _ => format!("host=h{host},region=eu"),
+                };
+                format!("measurement{measurement},{tags} {} {timestamp}\n", fields.join(","))
             });
     prop::collection::vec(line, 1..60).prop_map(|lines| lines.concat().into_bytes())
 }
@@ -506,6 +511,7 @@ fn ordinary_lines_take_the_fast_path() {
         },
         4,
     );
+    check(&|at| format!("cpu,host=h{at},region=eu,zone=a,also=b,host2=c user={at}i {at}\n"), 4);
     check(&|at| format!("log,host=h{} message=\"line {at}, a=b\",ok=true,level=3i\n", at % 3), 4);
     // Lines that take turns: in measurement, and in the fields of one series.
     check(&|at| format!("m{},host=a f{}={at}i,other=1i {at}\n", at % 5, at % 5), 30);

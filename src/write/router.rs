@@ -99,8 +99,6 @@ impl Router {
         self.policy = Some(policy);
         self.missing = None;
         self.drop_batches();
-        // Another body's series have the same numbers.
-        self.places.clear();
         self.points = 0;
         self.drops = Drops::default();
     }
