@@ -48,8 +48,8 @@ pub struct Shard<D: Disk> {
     /// Files of a merge that fit into its memory, as far as was seen.
     pub(crate) merge_files_max: Cell<usize>,
     pub(crate) is_dropped: Cell<bool>,
-    /// What the pools count for it: (write pool, index pool).
-    pub(crate) charged: Cell<(u64, u64)>,
+    /// What the pools count for it.
+    pub(crate) charged: Cell<CacheSize>,
 }
 
 /// The files of a shard, their order and their deletes, at one moment. Cheap to clone.
@@ -76,6 +76,16 @@ pub struct CacheView {
     index: Rc<RefCell<ActiveIndex>>,
     sealed: Option<Rc<RefCell<Cache>>>,
     hot: Rc<RefCell<Cache>>,
+}
+
+/// What caches hold: rows, the series they belong to, and the memory of rows and of the active index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct CacheSize {
+    pub row_bytes: u64,
+    pub index_bytes: u64,
+    pub rows: u64,
+    /// A series with rows in two generations counts twice.
+    pub series: u64,
 }
 
 /// What a scan reads of one shard.
@@ -219,14 +229,20 @@ impl CacheView {
         self.sealed.as_ref()
     }
 
-    /// Rows, and bytes of rows and of the index.
-    pub(crate) fn size(&self) -> (u64, u64, u64) {
-        let hot = self.hot.borrow();
-        let (sealed_rows, sealed_bytes) = self.sealed.as_ref().map_or((0, 0), |cache| {
+    /// What both generations hold.
+    pub(crate) fn size(&self) -> CacheSize {
+        let size_of = |cache: &RefCell<Cache>| {
             let cache = cache.borrow();
-            (cache.rows(), cache.bytes())
-        });
-        (hot.rows() + sealed_rows, hot.bytes() + sealed_bytes, self.index.borrow().bytes())
+            (cache.rows(), cache.series(), cache.bytes())
+        };
+        let (rows, series, row_bytes) = size_of(&self.hot);
+        let sealed = self.sealed.as_ref().map_or((0, 0, 0), |sealed| size_of(sealed));
+        CacheSize {
+            rows: rows + sealed.0,
+            series: series + sealed.1,
+            row_bytes: row_bytes + sealed.2,
+            index_bytes: self.index.borrow().bytes(),
+        }
     }
 }
 
@@ -280,7 +296,7 @@ impl<D: Disk> Shard<D> {
             wants_plan: Cell::new(true),
             merge_files_max: Cell::new(COMPACTION_FILES_MAX),
             is_dropped: Cell::new(false),
-            charged: Cell::new((0, 0)),
+            charged: Cell::default(),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::journal::{Damage, JournalOptions, Progress, ReplayReport};
 use crate::model::{Batch, ShardGroupId, ShardId, TimeRange};
 use crate::pool::{PoolLimits, Pools};
 use crate::scan::request::{ShardRef, TagFilter};
-use crate::shard::{Shard, ShardView};
+use crate::shard::{CacheSize, Shard, ShardView};
 use crate::stats::Stats;
 use crate::tsm::BlockCache;
 use crate::wait::{Gate, Signal};
@@ -224,8 +224,8 @@ struct Inner<D: Disk> {
     orphans: RefCell<Vec<Orphan<D>>>,
     /// Shards whose entries in this core's WAL belong to other cores.
     foreign_shards: RefCell<Vec<ShardId>>,
-    /// Bytes of all caches' rows.
-    cache_bytes: Cell<u64>,
+    /// What all shards' caches hold.
+    cached: Cell<CacheSize>,
     background: Signal,
     /// How often `background` had been raised when the last step began.
     background_seen: Cell<u64>,
@@ -278,7 +278,7 @@ impl<D: Disk> Store<D> {
             unneeded: RefCell::new(Vec::new()),
             orphans: RefCell::new(Vec::new()),
             foreign_shards: RefCell::new(Vec::new()),
-            cache_bytes: Cell::new(0),
+            cached: Cell::default(),
             background: Signal::new(),
             background_seen: Cell::new(0),
             room: Signal::new(),
@@ -392,10 +392,10 @@ impl<D: Disk> Store<D> {
         stats.shards_now = shards.len() as u64;
         for shard in shards.values() {
             let cache = shard.cache();
-            let (rows, row_bytes, index_bytes) = cache.size();
-            stats.cache_rows_now += rows;
-            stats.cache_bytes_now += row_bytes;
-            stats.index_bytes_now += index_bytes;
+            let size = cache.size();
+            stats.cache_rows_now += size.rows;
+            stats.cache_bytes_now += size.row_bytes;
+            stats.index_bytes_now += size.index_bytes;
             stats.series_active_now += cache.index().borrow().len() as u64;
             if let Some(set) = shard.known_files() {
                 stats.shards_open_now += u64::from(set.files.iter().any(|file| file.is_open()));
@@ -528,20 +528,26 @@ impl<D: Disk> Store<D> {
 
     /// Brings the pools' counters to what a shard uses now.
     fn charge(&self, shard: &Shard<D>) {
-        let (_, rows, index) = shard.cache().size();
-        let (charged_rows, charged_index) = shard.charged.replace((rows, index));
-        let inner = &*self.0;
-        inner.pools.write.charge(rows);
-        inner.pools.write.give_back(charged_rows);
-        inner.pools.index.charge(index);
-        inner.pools.index.give_back(charged_index);
-        inner.cache_bytes.set(inner.cache_bytes.get() + rows - charged_rows);
+        self.change_charge(shard, shard.cache().size());
     }
 
     fn uncharge(&self, shard: &Shard<D>) {
-        let (rows, index) = shard.charged.replace((0, 0));
-        self.0.pools.write.give_back(rows);
-        self.0.pools.index.give_back(index);
-        self.0.cache_bytes.set(self.0.cache_bytes.get() - rows);
+        self.change_charge(shard, CacheSize::default());
+    }
+
+    fn change_charge(&self, shard: &Shard<D>, now: CacheSize) {
+        let before = shard.charged.replace(now);
+        let inner = &*self.0;
+        inner.pools.write.charge(now.row_bytes);
+        inner.pools.write.give_back(before.row_bytes);
+        inner.pools.index.charge(now.index_bytes);
+        inner.pools.index.give_back(before.index_bytes);
+        let total = inner.cached.get();
+        inner.cached.set(CacheSize {
+            rows: total.rows + now.rows - before.rows,
+            series: total.series + now.series - before.series,
+            row_bytes: total.row_bytes + now.row_bytes - before.row_bytes,
+            index_bytes: total.index_bytes + now.index_bytes - before.index_bytes,
+        });
     }
 }

@@ -19,6 +19,7 @@ pub struct Host {
 
 /// Raises what can be raised, and looks.
 pub fn survey() -> Host {
+    refuse_huge_pages();
     let cpus = allowed_cpus();
     let cpu_quota = cgroup_cpu_quota().unwrap_or(cpus.len()).clamp(1, cpus.len().max(1));
     Host {
@@ -28,6 +29,13 @@ pub fn survey() -> Host {
         files: raise(libc::RLIMIT_NOFILE),
         cpus,
     }
+}
+
+/// Keeps the kernel from backing memory with huge pages unasked: bodies and batches come and go, and clearing two
+/// megabytes for each costs more CPU, and holds more memory, than the larger pages save.
+fn refuse_huge_pages() {
+    // SAFETY: prctl with these numbers changes a flag of the process and touches no memory. Where it fails all is as before.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
 /// Locked memory one core's rings need.

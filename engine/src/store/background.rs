@@ -17,6 +17,7 @@ use crate::limits::COMPACTION_FILES_MAX;
 use crate::model::ShardId;
 use crate::shard::{FileSet, Shard};
 use crate::tsm::FileMeta;
+use crate::tsm::block::STATISTICS_ROWS_MIN;
 
 /// A cold shard that is nearly full is made full after so long.
 const OVERDUE_NS: u64 = 4 * 3600 * 1_000_000_000;
@@ -26,6 +27,12 @@ const IDLE_NS: u64 = 60 * 1_000_000_000;
 const WAL_REST_NS: u64 = 10 * 1_000_000_000;
 /// Of the live WAL's limit, above this part the shard that holds it back is snapshotted.
 const WAL_PART_MAX: (u64, u64) = (3, 4);
+
+/// Rows per series below which a snapshot waits for more: a file of many small blocks costs as much by the series as by
+/// the row, and is soon merged. Blocks of fewer rows have no statistics either.
+const SPARSE_ROWS: u64 = STATISTICS_ROWS_MIN as u64;
+/// So many times the usual bytes of rows are held then.
+const SPARSE_FACTOR: u64 = 8;
 
 /// A merge under way.
 pub(super) struct Running<D: Disk> {
@@ -108,8 +115,11 @@ impl<D: Disk> Store<D> {
     /// Whether memory or the WAL asks for a snapshot.
     pub(super) fn is_snapshot_due(&self) -> bool {
         let inner = &*self.0;
-        let cache_max = inner.options.cache_snapshot_bytes.min(inner.pools.write.max() / 2);
-        inner.cache_bytes.get() >= cache_max.max(1)
+        let cached = inner.cached.get();
+        let is_sparse = cached.rows < SPARSE_ROWS * cached.series;
+        let wanted = inner.options.cache_snapshot_bytes.saturating_mul(if is_sparse { SPARSE_FACTOR } else { 1 });
+        let cache_max = wanted.min(inner.pools.write.max() / 2);
+        cached.row_bytes >= cache_max.max(1)
             || inner.pools.index.used() >= inner.pools.index.max() / 4 * 3
             || inner.wal.get().is_some_and(|wal| {
                 wal.live_bytes() > wal.live_bytes_max() / WAL_PART_MAX.1 * WAL_PART_MAX.0

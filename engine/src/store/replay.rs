@@ -146,7 +146,7 @@ impl<D: Disk> Store<D> {
     /// sequence are applied: a manifest says of whole sequences that they are in files.
     async fn make_room(&self) -> Result<()> {
         let inner = &*self.0;
-        while inner.cache_bytes.get() > inner.pools.write.max().min(CACHE_GENERATION_BYTES_MAX) / 2 {
+        while inner.cached.get().row_bytes > inner.pools.write.max().min(CACHE_GENERATION_BYTES_MAX) / 2 {
             let largest = inner.shards.borrow().values().max_by_key(|shard| shard.charged.get()).cloned();
             let Some(largest) = largest.filter(|shard| shard.needs_snapshot()) else { return Ok(()) };
             self.snapshot(&largest).await?;
