@@ -88,9 +88,20 @@ const KEPT_SHAPES_MAX: usize = 1_024;
 impl Tables {
     /// Begins a body. When all is forgotten, numbers begin from 0 again.
     pub fn begin_body(&mut self) {
-        if self.bytes() > KEPT_BYTES_MAX || self.shapes.len() > KEPT_SHAPES_MAX {
+        let bytes = self.bytes();
+        if bytes > 4 * KEPT_BYTES_MAX {
             // What was taken for one huge body is given back with it.
             *self = Self::default();
+        } else if bytes > KEPT_BYTES_MAX || self.shapes.len() > KEPT_SHAPES_MAX {
+            self.spellings.clear();
+            self.habits.clear();
+            self.by_raw.clear();
+            self.series.clear();
+            self.arena.clear();
+            self.measurements.clear();
+            self.by_measurement.clear();
+            self.shapes.clear();
+            self.by_shape.clear();
         }
     }
 

@@ -62,13 +62,20 @@ impl<'a> Iterator for TagsEscaped<'a> {
     }
 }
 
-/// Where `byte` first stands without a backslash before it.
+/// Where `byte` first stands without a backslash before it. Names and values are short: a plain loop beats a search
+/// that first has to be set up.
+#[inline]
 fn unescaped_position(bytes: &[u8], byte: u8) -> Option<usize> {
-    memchr::memchr_iter(byte, bytes).find(|&at| at == 0 || bytes[at - 1] != b'\\')
+    let mut before = 0;
+    bytes.iter().position(|&this| {
+        let is_found = this == byte && before != b'\\';
+        before = this;
+        is_found
+    })
 }
 
 fn unescape<'a>(bytes: &'a [u8], special: &[u8]) -> Cow<'a, [u8]> {
-    if memchr::memchr(b'\\', bytes).is_none() {
+    if !bytes.contains(&b'\\') {
         return Cow::Borrowed(bytes);
     }
     let mut out = Vec::with_capacity(bytes.len());

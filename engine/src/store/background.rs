@@ -117,7 +117,8 @@ impl<D: Disk> Store<D> {
         let inner = &*self.0;
         let cached = inner.cached.get();
         let is_sparse = cached.rows < SPARSE_ROWS * cached.series;
-        let wanted = inner.options.cache_snapshot_bytes.saturating_mul(if is_sparse { SPARSE_FACTOR } else { 1 });
+        let wanted =
+            inner.options.cache_snapshot_bytes.saturating_mul(if is_sparse { SPARSE_FACTOR } else { 1 });
         let cache_max = wanted.min(inner.pools.write.max() / 2);
         cached.row_bytes >= cache_max.max(1)
             || inner.pools.index.used() >= inner.pools.index.max() / 4 * 3

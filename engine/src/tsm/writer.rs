@@ -227,12 +227,16 @@ impl<D: Disk> TsmWriter<D> {
         let position = self.meta.series;
         self.meta.series += 1;
         self.tags.add(self.measurement, None, b"", position);
-        for (name, value) in series_key::tags(&self.key) {
-            let keys = &mut self.schema.measurements[self.measurement as usize].tag_keys;
-            let at = keys.iter().position(|key| key[..] == name[..]).unwrap_or_else(|| {
-                keys.push(name.to_vec());
-                keys.len() - 1
-            });
+        let keys = &mut self.schema.measurements[self.measurement as usize].tag_keys;
+        for (nth, (name, value)) in series_key::tags(&self.key).enumerate() {
+            // Series of a measurement mostly have the same tags.
+            let at = match keys.get(nth) {
+                Some(key) if key[..] == name[..] => nth,
+                _ => keys.iter().position(|key| key[..] == name[..]).unwrap_or_else(|| {
+                    keys.push(name.to_vec());
+                    keys.len() - 1
+                }),
+            };
             self.tags.add(self.measurement, Some(at as u16), &value, position);
         }
     }
