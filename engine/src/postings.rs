@@ -19,6 +19,13 @@ const GROUP: usize = 128;
 /// Strictly ascending positions of series: in one file, or in the active index.
 pub type Positions = Vec<u32>;
 
+/// Appends a single position, as [`encode`] does.
+pub fn encode_one(position: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[1, RUNS, 1]);
+    put_varint(out, u64::from(position));
+    out.push(0);
+}
+
 /// Appends strictly ascending positions.
 pub fn encode(positions: &[u32], out: &mut Vec<u8>) {
     debug_assert!(positions.is_sorted_by(|a, b| a < b), "BUG: positions out of order");
@@ -203,6 +210,11 @@ mod tests {
             let positions: Vec<u32> = set.into_iter().collect();
             let mut out = Vec::new();
             encode(&positions, &mut out);
+            if let [one] = positions[..] {
+                let mut single = Vec::new();
+                encode_one(one, &mut single);
+                prop_assert_eq!(&single, &out);
+            }
             prop_assert_eq!(count(&out), Ok(positions.len() as u64));
             let (mut rest, mut read) = (out.as_slice(), Vec::new());
             decode(&mut rest, u32::MAX, &mut read).expect("encoded above");

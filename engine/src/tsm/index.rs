@@ -44,7 +44,16 @@ const BEFORE: u8 = 2;
 
 /// Length of the prefix two keys share.
 pub(super) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let mut at = 0;
+    // Neighbouring keys share much: eight bytes at a time.
+    while let (Some(left), Some(right)) = (a[at..].first_chunk::<8>(), b[at..].first_chunk::<8>()) {
+        let differs = u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right);
+        if differs != 0 {
+            return at + differs.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
 }
 
 /// Takes the next of a run of prefix-compressed keys; `key` holds the one before.
@@ -72,8 +81,9 @@ pub struct PageBuilder {
     shapes: Vec<BlockShape>,
     /// The last finished series.
     key: Vec<u8>,
-    /// The series under way.
+    /// The series under way; `head` is a buffer.
     blocks: Vec<u8>,
+    head: Vec<u8>,
     block_count: u64,
     data_offset: Option<u64>,
     last_max_time: i64,
@@ -158,15 +168,15 @@ impl PageBuilder {
         if self.series == 0 {
             self.first_key = key.to_vec();
         }
-        let mut rest = Vec::with_capacity(self.blocks.len() + 12);
-        put_varint(&mut rest, self.block_count * 2 + u64::from(self.data_offset.is_some()));
+        self.head.clear();
+        put_varint(&mut self.head, self.block_count * 2 + u64::from(self.data_offset.is_some()));
         if let Some(offset) = self.data_offset {
-            put_varint(&mut rest, offset);
+            put_varint(&mut self.head, offset);
         }
-        rest.extend_from_slice(&self.blocks);
         put_key(&mut self.entries, &self.key, key);
-        put_varint(&mut self.entries, rest.len() as u64);
-        self.entries.extend_from_slice(&rest);
+        put_varint(&mut self.entries, (self.head.len() + self.blocks.len()) as u64);
+        self.entries.extend_from_slice(&self.head);
+        self.entries.extend_from_slice(&self.blocks);
         self.key.clear();
         self.key.extend_from_slice(key);
         self.series += 1;

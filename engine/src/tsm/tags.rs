@@ -51,6 +51,8 @@ struct Ascending {
     before: Vec<u8>,
     last: Vec<u8>,
     posting: Option<Posting>,
+    positions: Vec<u32>,
+    encoded: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -91,6 +93,9 @@ impl Posting {
 
     /// Appends the positions as a page has them; `positions` is a buffer.
     fn encode(&self, positions: &mut Vec<u32>, out: &mut Vec<u8>) {
+        if self.gaps.is_empty() {
+            return postings::encode_one(self.first, out);
+        }
         positions.clear();
         positions.push(self.first);
         let (mut gaps, mut position) = (self.gaps.as_slice(), self.first);
@@ -123,10 +128,10 @@ impl Ascending {
         let Some(posting) = self.posting.take() else { return };
         put_key(&mut self.entries, &self.before, &self.last);
         std::mem::swap(&mut self.before, &mut self.last);
-        let mut encoded = Vec::new();
-        posting.encode(&mut Vec::new(), &mut encoded);
-        put_varint(&mut self.entries, encoded.len() as u64);
-        self.entries.extend_from_slice(&encoded);
+        self.encoded.clear();
+        posting.encode(&mut self.positions, &mut self.encoded);
+        put_varint(&mut self.entries, self.encoded.len() as u64);
+        self.entries.extend_from_slice(&self.encoded);
     }
 
     fn into_hashed(mut self, hasher: &hashbrown::DefaultHashBuilder) -> Hashed {

@@ -39,6 +39,9 @@ pub struct TsmWriter<D: Disk> {
     /// (measurement, type, name) → number.
     fields: HashMap<Vec<u8>, FieldId>,
     field_key: Vec<u8>,
+    /// The first field of the last series, and the one that is expected next; `None`: that first one.
+    field_first: FieldId,
+    field_guess: Option<FieldId>,
     tags: TagBuilder,
     encoder: BlockEncoder,
     chunk_table: Vec<u8>,
@@ -70,6 +73,8 @@ impl<D: Disk> TsmWriter<D> {
             schema: Schema::default(),
             fields: HashMap::new(),
             field_key: Vec::new(),
+            field_first: FieldId(0),
+            field_guess: None,
             tags: TagBuilder::default(),
             encoder: BlockEncoder { temperature, ..BlockEncoder::default() },
             chunk_table: Vec::new(),
@@ -97,15 +102,40 @@ impl<D: Disk> TsmWriter<D> {
         if self.page.is_empty() {
             self.page.start(self.offset(), self.meta.series, false);
         }
+        // Neighbours are mostly of one measurement.
+        let escaped = series_key::measurement_escaped(key);
+        if self.key.is_empty() || series_key::measurement_escaped(&self.key) != escaped {
+            self.measurement = self.schema.add_measurement(&series_key::measurement(key));
+        }
         self.key.clear();
         self.key.extend_from_slice(key);
         self.has_blocks = false;
-        self.measurement = self.schema.add_measurement(&series_key::measurement(key));
+        self.field_guess = None;
         Ok(())
     }
 
     /// The number of a field of the series' measurement in this file; the same for all its series.
     pub fn field(&mut self, name: &[u8], field_type: FieldType) -> FieldId {
+        // Series of a measurement mostly have the same fields in the same order.
+        let guess = self.field_guess.unwrap_or(self.field_first);
+        let field = match self.schema.fields.get(guess.0 as usize) {
+            Some(entry)
+                if entry.measurement == self.measurement
+                    && entry.field_type == field_type
+                    && entry.name == name =>
+            {
+                guess
+            }
+            _ => self.find_field(name, field_type),
+        };
+        if self.field_guess.is_none() {
+            self.field_first = field;
+        }
+        self.field_guess = Some(FieldId(field.0 + 1));
+        field
+    }
+
+    fn find_field(&mut self, name: &[u8], field_type: FieldType) -> FieldId {
         self.field_key.clear();
         self.field_key.extend_from_slice(&self.measurement.to_le_bytes());
         self.field_key.push(field_type as u8);
