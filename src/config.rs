@@ -36,6 +36,9 @@ const OLD_SECTIONS: [(&str, &str); 1] = [("cluster", "coordinator")];
 /// Prefixes of environment variables; the later wins.
 const ENVIRONMENT_PREFIXES: [&str; 2] = ["INFLUXDB", "TIDEMARK"];
 
+/// As HS256 asks for.
+const SHARED_SECRET_BYTES_MIN: usize = 32;
+
 /// What is wrong with a configuration, in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub String);
@@ -328,6 +331,11 @@ impl Config {
             matches!(self.logging.level.to_ascii_lowercase().as_str(), "error" | "warn" | "info" | "debug"),
             "logging.level must be error, warn, info or debug",
         )?;
+        // An empty one switches bearer tokens off; a short one can be guessed from any token.
+        must(
+            matches!(self.http.shared_secret.len(), 0 | SHARED_SECRET_BYTES_MIN..),
+            "http.shared-secret must have at least 32 bytes, or tokens can be forged",
+        )?;
         for filter in &self.http.access_log_status_filters {
             must(filter.len() == 3, "status filter must be exactly 3 characters long")?;
         }
@@ -353,9 +361,10 @@ impl Config {
             (self.hinted_handoff.enabled, "hinted-handoff"),
             (self.anti_entropy.enabled, "anti-entropy"),
             (self.http.flux_enabled, "Flux (http.flux-enabled)"),
-            (self.graphite.iter().any(|one| one.enabled), "the graphite listener"),
-            (self.collectd.iter().any(|one| one.enabled), "the collectd listener"),
-            (self.opentsdb.iter().any(|one| one.enabled), "the opentsdb listener"),
+            (
+                self.collectd.iter().any(|one| one.enabled && one.security_level != "none"),
+                "a collectd.security-level other than \"none\"",
+            ),
         ];
         match switched_on.iter().find(|(is_on, _)| *is_on) {
             Some((_, what)) => {

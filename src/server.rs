@@ -108,7 +108,8 @@ fn run_cores(
     signals: &mut Signals,
 ) -> Result<(), String> {
     let cores = resources.cores;
-    let (http_tls, tcp_tls) = (tls::of_http(config)?, tls::of_tcp(config)?);
+    let (http_tls, input_tls) = (tls::of_http(config)?, tls::of_inputs(config)?);
+    let subscriber_tls = tls::of_subscriber(config)?;
     let (sockets, address) = bind(config, cores)?;
     let (gate, checkpoints) = checkpoints(cores);
     let (catalogue_senders, catalogue_receivers): (Vec<_>, Vec<_>) =
@@ -140,7 +141,8 @@ fn run_cores(
             body_bytes: resources.core_bytes / BODY_SHARE,
             sockets,
             tls: http_tls.clone(),
-            tcp_tls: tcp_tls.clone(),
+            input_tls: input_tls.clone(),
+            subscriber_tls: subscriber_tls.clone(),
             http_address: address.map(|address| address.to_string()).unwrap_or_default(),
             access_log: access_log.clone(),
             events: events_sender.clone(),
@@ -244,21 +246,8 @@ fn bind(config: &Config, cores: usize) -> Result<(Vec<Sockets>, Option<SocketAdd
         // One core accepts and hands over to the others.
         sockets[0].unix = Some(socket.map_err(|error| format!("{}: {error}", path.display()))?);
     }
-    for (position, section) in config.tcp.iter().enumerate().filter(|(_, section)| section.enabled) {
-        let address = socket_address(&section.bind_address).map_err(|error| error.to_string())?;
-        let told = |error| format!("cannot listen on {address}: {error}");
-        wait_until_free(address).map_err(told)?;
-        for core in &mut sockets {
-            core.tcp.push((position, uring::bind_tcp(address).map_err(told)?));
-        }
-    }
-    for (position, section) in config.udp.iter().enumerate().filter(|(_, section)| section.enabled) {
-        let address = socket_address(&section.bind_address).map_err(|error| error.to_string())?;
-        for core in &mut sockets {
-            let socket = uring::bind_udp(address, section.read_buffer.0 as usize);
-            core.udp
-                .push((position, socket.map_err(|error| format!("cannot listen on {address}: {error}"))?));
-        }
+    for (core, inputs) in sockets.iter_mut().zip(inputs::bind(config, cores)?) {
+        core.inputs = inputs;
     }
     Ok((sockets, bound))
 }

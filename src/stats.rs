@@ -31,6 +31,25 @@ pub async fn of_all_cores(cores: &Cores) -> Vec<CoreStats> {
     together(asked.collect()).await
 }
 
+/// Numbers under tags, those of all cores under the same tags summed.
+pub async fn tagged(cores: &Cores) -> Vec<Statistic> {
+    let asked =
+        (0..cores.count()).map(|core| async move { cores.tagged_stats(core).await.unwrap_or_default() });
+    let mut all: Vec<Statistic> = Vec::new();
+    for stats in together(asked.collect()).await.into_iter().flatten() {
+        let values = stats.values.into_iter().map(|(name, value)| (name, value as i64));
+        match all.iter_mut().find(|known| known.name == stats.name && known.tags == stats.tags) {
+            Some(known) => known.values.iter_mut().zip(values).for_each(|(sum, (_, value))| sum.1 += value),
+            None => {
+                let parts = stats.tags.iter().map(|(_, value)| value.as_str());
+                let key = std::iter::once(stats.name).chain(parts).collect::<Vec<_>>().join(":");
+                all.push(Statistic { key, name: stats.name, tags: stats.tags, values: values.collect() });
+            }
+        }
+    }
+    all
+}
+
 /// What InfluxDB's monitor has, as far as there is such a thing here.
 pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
     let sum = |value: fn(&CoreStats) -> u64| cores.iter().map(value).sum::<u64>() as i64;
@@ -59,6 +78,8 @@ pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
                 ("pointsWrittenOK", sum(|core| core.counters.points_written_ok)),
                 ("pointsWrittenDropped", sum(|core| core.counters.points_written_dropped)),
                 ("pointsWrittenFail", sum(|core| core.counters.points_written_fail)),
+                ("promWriteReq", sum(|core| core.counters.prometheus_writes)),
+                ("promReadReq", sum(|core| core.counters.prometheus_reads)),
                 ("recoveredPanics", 0),
             ],
         },
@@ -92,10 +113,14 @@ pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
             ],
         },
         Statistic {
-            key: "subscriber".to_owned(),
-            name: "subscriber",
+            key: "cq".to_owned(),
+            name: "cq",
             tags: Vec::new(),
-            values: vec![("createFailures", 0), ("pointsWritten", 0), ("writeFailures", 0)],
+            values: vec![
+                ("queryOk", sum(|core| core.counters.continuous_queries_ok)),
+                ("queryFail", sum(|core| core.counters.continuous_queries_failed)),
+                ("pointsWritten", sum(|core| core.counters.continuous_query_points)),
+            ],
         },
         Statistic {
             key: "tidemark_engine".to_owned(),
@@ -255,5 +280,7 @@ fn cpu_seconds() -> f64 {
 /// The members of Go's memory statistics that agents read.
 pub fn memory() -> Value {
     let [(_, _, resident), ..] = process()[..] else { return json!({}) };
+    // Agents read them as integers.
+    let resident = resident as u64;
     json!({ "Alloc": resident, "HeapAlloc": resident, "HeapInuse": resident, "Sys": resident, "NumGC": 0 })
 }

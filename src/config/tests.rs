@@ -78,6 +78,7 @@ fn what_must_be_there_and_what_is_not_built_is_told() {
         "status filter must be exactly 3",
     );
     check_error(&format!("{MINIMAL}[http]\nmax-body-size = true\n"), "max-body-size");
+    check_error(&format!("{MINIMAL}[http]\nshared-secret = \"short\"\n"), "at least 32 bytes");
 }
 
 #[test]

@@ -63,6 +63,11 @@ counters! {
     query_duration_ns: "time spent on queries",
     mailbox_requests: "requests sent to other cores",
     mailbox_full: "requests refused because another core's mailbox was full",
+    continuous_queries_ok: "runs of continuous queries that went well",
+    continuous_queries_failed: "runs of continuous queries that failed",
+    continuous_query_points: "points written by continuous queries",
+    prometheus_writes: "requests of Prometheus remote write",
+    prometheus_reads: "requests of Prometheus remote read",
     tcp_points: "points received by TCP",
     udp_points: "points received by UDP",
 }

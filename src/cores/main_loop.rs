@@ -29,7 +29,7 @@ use tidemark_engine::{Error, Result};
 use tidemark_net::socket::uring::Accepted;
 
 use super::placement::registrar_of;
-use super::request::{KillOutcome, QueryInfo};
+use super::request::{KillOutcome, LateMark, LateWatch, QueryInfo, SenderCount, TaggedStats};
 use super::{
     CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd, SCAN_PIECE_BYTES, ScanPiece,
 };
@@ -168,6 +168,18 @@ pub trait Upstairs: 'static {
     /// The queries that run on this core.
     fn queries(&self) -> Vec<QueryInfo>;
     fn kill_query(&self, id: u64) -> KillOutcome;
+    /// This core has a newer catalogue.
+    fn catalogue_changed(&self);
+    fn exchange_late(&self, watches: Vec<LateWatch>) -> Vec<LateMark>;
+    /// Resolves when they have run; the error is for whoever asked.
+    fn run_continuous_queries(
+        &self,
+        database: String,
+        name: String,
+        time: i64,
+    ) -> LocalFuture<Result<(), String>>;
+    fn count_senders(&self, begin: bool) -> Vec<SenderCount>;
+    fn tagged_stats(&self) -> Vec<TaggedStats>;
 }
 
 /// A core that has opened its store.
@@ -504,6 +516,7 @@ impl<D: Disk> Server<D> {
             CoreRequest::Propose(command) => CoreReply::Proposed(self.propose(command).await),
             CoreRequest::Install(data) => {
                 self.cores.view().install(data);
+                self.upstairs.catalogue_changed();
                 CoreReply::Done(Ok(()))
             }
             CoreRequest::Refuse(reason) => {
@@ -515,6 +528,12 @@ impl<D: Disk> Server<D> {
             CoreRequest::CheckWritable => CoreReply::Done(self.store.check_writable().await),
             CoreRequest::Queries => CoreReply::Queries(self.upstairs.queries()),
             CoreRequest::KillQuery { id } => CoreReply::Killed(self.upstairs.kill_query(id)),
+            CoreRequest::ExchangeLate(watches) => CoreReply::Late(self.upstairs.exchange_late(watches)),
+            CoreRequest::RunContinuousQueries { database, name, time } => {
+                CoreReply::Ran(self.upstairs.run_continuous_queries(database, name, time).await)
+            }
+            CoreRequest::CountSenders(begin) => CoreReply::Senders(self.upstairs.count_senders(begin)),
+            CoreRequest::TaggedStats => CoreReply::Tagged(self.upstairs.tagged_stats()),
         }
     }
 

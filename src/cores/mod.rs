@@ -28,7 +28,9 @@ use tidemark_net::pool::Pool;
 use tidemark_net::socket::uring::Accepted;
 
 pub use counters::{CoreStats, CounterValues, Counters};
-pub use request::{CoreReply, CoreRequest, KillOutcome, QueryInfo};
+pub use request::{
+    CoreReply, CoreRequest, KillOutcome, LateMark, LateWatch, QueryInfo, SenderCount, TaggedStats,
+};
 
 use crate::meta::{Command, Data, MetaError, Outcome, ShardGroupInfo, View};
 use crate::runtime::{Gauges, LocalFuture, Runtime};
@@ -98,6 +100,8 @@ struct Inner {
     connections: Gauges,
     /// Changes of what the catalogue would say, per core.
     schema_changes: Gauges,
+    /// Queries running per core.
+    queries: Gauges,
     write_timeout: Duration,
     last_version: Cell<u64>,
     node: u64,
@@ -109,6 +113,7 @@ pub struct Mesh {
     receivers: Vec<flume::Receiver<Letter>>,
     connections: Gauges,
     schema_changes: Gauges,
+    queries: Gauges,
 }
 
 /// One core's part of the [`Mesh`].
@@ -118,6 +123,7 @@ pub struct MeshEnd {
     receiver: flume::Receiver<Letter>,
     connections: Gauges,
     schema_changes: Gauges,
+    queries: Gauges,
 }
 
 impl MeshEnd {
@@ -136,18 +142,25 @@ impl Mesh {
     pub fn new(cores: usize) -> Self {
         // Bounded by the credits of each pair, in bytes.
         let (senders, receivers) = (0..cores).map(|_| flume::unbounded()).unzip();
-        Self { senders, receivers, connections: Gauges::new(cores), schema_changes: Gauges::new(cores) }
+        Self {
+            senders,
+            receivers,
+            connections: Gauges::new(cores),
+            schema_changes: Gauges::new(cores),
+            queries: Gauges::new(cores),
+        }
     }
 
     /// The part of each core, in order.
     pub fn into_ends(self) -> Vec<MeshEnd> {
-        let Self { senders, receivers, connections, schema_changes } = self;
+        let Self { senders, receivers, connections, schema_changes, queries } = self;
         let ends = receivers.into_iter().enumerate().map(|(core, receiver)| MeshEnd {
             core,
             senders: senders.clone(),
             receiver,
             connections: connections.clone(),
             schema_changes: schema_changes.clone(),
+            queries: queries.clone(),
         });
         ends.collect()
     }
@@ -165,6 +178,7 @@ impl Cores {
             counters: Counters::default(),
             connections: end.connections.clone(),
             schema_changes: end.schema_changes.clone(),
+            queries: end.queries.clone(),
             write_timeout,
             last_version: Cell::new(0),
             node,
@@ -195,6 +209,11 @@ impl Cores {
     /// A number that grows with every change of measurements, fields or tag keys on any core that was acknowledged.
     pub fn schema_changes(&self) -> u64 {
         self.0.schema_changes.sum()
+    }
+
+    /// Queries running on each core.
+    pub fn query_counts(&self) -> &Gauges {
+        &self.0.queries
     }
 
     /// This core's copy of the catalogue.
@@ -309,6 +328,43 @@ impl Cores {
     pub async fn kill_query(&self, core: usize, id: u64) -> Result<KillOutcome> {
         match self.call(core, CoreRequest::KillQuery { id }).await? {
             CoreReply::Killed(outcome) => Ok(outcome),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Gives a core newer watches for late points; what was noted for its former ones.
+    pub async fn exchange_late(&self, core: usize, watches: Vec<LateWatch>) -> Result<Vec<LateMark>> {
+        match self.call(core, CoreRequest::ExchangeLate(watches)).await? {
+            CoreReply::Late(marks) => Ok(marks),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Has continuous queries run as if it were `time`; empty names are all.
+    pub async fn run_continuous_queries(
+        &self,
+        database: String,
+        name: String,
+        time: i64,
+    ) -> Result<Result<(), String>> {
+        match self.call(0, CoreRequest::RunContinuousQueries { database, name, time }).await? {
+            CoreReply::Ran(ran) => Ok(ran),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Begins or ends counting requests by sender on a core; the counts so far.
+    pub async fn count_senders(&self, core: usize, begin: bool) -> Result<Vec<SenderCount>> {
+        match self.call(core, CoreRequest::CountSenders(begin)).await? {
+            CoreReply::Senders(counts) => Ok(counts),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// A core's numbers that have tags.
+    pub async fn tagged_stats(&self, core: usize) -> Result<Vec<TaggedStats>> {
+        match self.call(core, CoreRequest::TaggedStats).await? {
+            CoreReply::Tagged(stats) => Ok(stats),
             _ => Err(mismatch()),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidemark_engine::Error;
 use tidemark_engine::index::fields::FieldDefinition;
-use tidemark_engine::model::ShardGroupId;
+use tidemark_engine::model::{ShardGroupId, TimeRange};
 use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ShardRef};
 use tidemark_engine::store::{DeleteRequest, ForeignEntry, ShardWrite, WriteOutcome};
 
@@ -51,6 +51,58 @@ pub enum CoreRequest {
     KillQuery {
         id: u64,
     },
+    /// Newer watches for late points, against what was noted for the former ones.
+    ExchangeLate(Vec<LateWatch>),
+    /// Asked of core 0, where continuous queries run: has those of a name run as if it were this time. Empty names are
+    /// all databases, all queries.
+    RunContinuousQueries {
+        database: String,
+        name: String,
+        time: i64,
+    },
+    /// Counts requests by who sends them: `true` begins, `false` ends. The counts so far are the answer.
+    CountSenders(bool),
+    /// Numbers that are kept per listener, destination or database.
+    TaggedStats,
+}
+
+/// Asks for points of a measurement before a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateWatch {
+    /// The asker's.
+    pub number: u32,
+    pub database: String,
+    pub retention_policy: String,
+    /// `None`: any.
+    pub measurement: Option<Vec<u8>>,
+    pub before: i64,
+    /// Points are noted as ranges of this length, ns.
+    pub grain: i64,
+}
+
+/// Where late points were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateMark {
+    /// Of the watch.
+    pub number: u32,
+    pub ranges: Vec<TimeRange>,
+}
+
+/// Writes and queries by one sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderCount {
+    /// "user:address", or the address.
+    pub who: String,
+    pub writes: u64,
+    pub queries: u64,
+}
+
+/// Numbers under tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaggedStats {
+    pub name: &'static str,
+    pub tags: Vec<(&'static str, String)>,
+    pub values: Vec<(&'static str, u64)>,
 }
 
 /// A running query as others see it.
@@ -82,6 +134,10 @@ pub enum CoreReply {
     Stats(Box<CoreStats>),
     Queries(Vec<QueryInfo>),
     Killed(KillOutcome),
+    Late(Vec<LateMark>),
+    Ran(Result<(), String>),
+    Senders(Vec<SenderCount>),
+    Tagged(Vec<TaggedStats>),
 }
 
 impl CoreRequest {
@@ -101,7 +157,11 @@ impl CoreRequest {
             | Self::Stats
             | Self::CheckWritable
             | Self::Queries
-            | Self::KillQuery { .. } => Priority::Control,
+            | Self::KillQuery { .. }
+            | Self::ExchangeLate(_)
+            | Self::RunContinuousQueries { .. }
+            | Self::CountSenders(_)
+            | Self::TaggedStats => Priority::Control,
         }
     }
 

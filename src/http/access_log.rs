@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use http::Response;
-use http::header;
+use http::header::{self, HeaderName};
 use tidemark_net::http1::{Answer, answer_length};
 
 use super::{Head, Parameters};
@@ -62,12 +62,13 @@ fn line(head: &Head, reply: &Response<Answer>, now_ns: i64, took_ns: u64) -> Str
     };
     let time = chrono::DateTime::from_timestamp_nanos(now_ns).format("%d/%b/%Y:%H:%M:%S +0000");
     let mut line = format!(
-        "{} - {} [{time}] \"{} {} {:?}\" {} {} \"{}\" \"{}\" {} {}",
-        head.peer,
+        "{} - {} [{time}] \"{} {} {:?}{}\" {} {} \"{}\" \"{}\" {} {}",
+        from(head),
         or_dash(&user),
         head.parts.method,
         target(head.parts.uri.path(), &head.parameters),
         head.parts.version,
+        head.form.get().map(form).unwrap_or_default(),
         reply.status().as_u16(),
         answer_length(reply.body()).map_or("-".to_owned(), |length| length.to_string()),
         or_dash(head.header(header::REFERER)),
@@ -79,17 +80,37 @@ fn line(head: &Head, reply: &Response<Answer>, now_ns: i64, took_ns: u64) -> Str
     line
 }
 
+/// Who sends: the hosts a proxy names, then the peer.
+fn from(head: &Head) -> String {
+    match head.header(HeaderName::from_static("x-forwarded-for")) {
+        "" => head.peer.to_string(),
+        hosts => format!("{},{}", one_line(hosts).replace(' ', ""), head.peer),
+    }
+}
+
+/// The fields of a form, passwords taken out.
+fn form(parameters: &Parameters) -> String {
+    let fields = parameters
+        .iter()
+        .map(|(name, value)| format!("'{}': '{}'", one_line(name), one_line(&shown(name, value))));
+    format!(" {{{}}}", fields.collect::<Vec<_>>().join(", "))
+}
+
+/// A parameter's value as it may be logged.
+fn shown(name: &str, value: &str) -> String {
+    match name {
+        "p" => "[REDACTED]".to_owned(),
+        "q" => redact(value),
+        _ => value.to_owned(),
+    }
+}
+
 /// Path and parameters, passwords taken out.
 fn target(path: &str, parameters: &Parameters) -> String {
     let mut text = path.to_owned();
     let mut separator = '?';
     for (name, value) in parameters.iter() {
-        let value = match name {
-            "p" => "[REDACTED]".to_owned(),
-            "q" => redact(value),
-            _ => value.to_owned(),
-        };
-        let _ = write!(text, "{separator}{}={}", encode(name), encode(&value));
+        let _ = write!(text, "{separator}{}={}", encode(name), encode(&shown(name, value)));
         separator = '&';
     }
     text
@@ -148,7 +169,7 @@ fn encode(text: &str) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r', '"'], " ")
+    text.replace(|c: char| c.is_control() || c == '"', " ")
 }
 
 #[cfg(test)]
@@ -171,6 +192,8 @@ mod tests {
         }
         let parameters = Parameters::parse("u=me&p=secret&db=x y");
         assert_eq!(target("/query", &parameters), "/query?u=me&p=%5BREDACTED%5D&db=x+y");
+        let parameters = Parameters::parse("p=secret&q=SET+PASSWORD+FOR+a+%3D+'x'");
+        assert_eq!(form(&parameters), " {'p': '[REDACTED]', 'q': 'SET PASSWORD FOR a = [REDACTED]'}");
     }
 
     #[test]

@@ -1,11 +1,7 @@
 //! Who asks: user and password (`u` and `p`, Basic, Token) or a bearer token, against the users of the catalogue.
 //!
-//! Checking a password takes tens of milliseconds on purpose, so it is done on the helper thread and what was found
-//! right is remembered: as a keyed digest, next to the hash it was right for.
+//! What the server tells about itself is for administrators, and for whoever is on its machine already.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use http::HeaderMap;
@@ -16,45 +12,10 @@ use serde::Deserialize;
 use super::{Head, Http, Parameters};
 use crate::error::ApiError;
 use crate::meta::UserInfo;
-use crate::statement::password;
+use crate::statement::credentials::Denied;
 
-/// Users remembered on a core; when there are more, all are forgotten.
-const REMEMBERED_MAX: usize = 1024;
-
-/// Passwords that were right.
-#[derive(Default)]
-pub struct Credentials {
-    keys: [RandomState; 2],
-    right: RefCell<HashMap<String, Remembered>>,
-}
-
-struct Remembered {
-    /// The stored hash it was right for: a new password makes it worthless.
-    hash: String,
-    digest: [u64; 2],
-}
-
-impl Credentials {
-    fn digest(&self, password: &str) -> [u64; 2] {
-        [self.keys[0].hash_one(password), self.keys[1].hash_one(password)]
-    }
-
-    fn knows(&self, user: &UserInfo, password: &str) -> bool {
-        let right = self.right.borrow();
-        right
-            .get(&user.name)
-            .is_some_and(|known| known.hash == user.hash && known.digest == self.digest(password))
-    }
-
-    fn remember(&self, user: &UserInfo, password: &str) {
-        let mut right = self.right.borrow_mut();
-        if right.len() >= REMEMBERED_MAX {
-            right.clear();
-        }
-        right
-            .insert(user.name.clone(), Remembered { hash: user.hash.clone(), digest: self.digest(password) });
-    }
-}
+/// Bytes a secret for bearer tokens must have, as HS256 asks for: shorter ones are guessed.
+const SECRET_BYTES_MIN: usize = 32;
 
 /// What a request carries.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,13 +48,12 @@ impl Http {
         }
         match given(head, parameters) {
             Given::Nothing => Err(ApiError::unauthorized("unable to parse authentication credentials")),
-            Given::Password { user, .. } if user.is_empty() => {
-                Err(ApiError::unauthorized("username required"))
-            }
             Given::Password { user, password } => {
-                let wrong = || ApiError::unauthorized("authorization failed");
-                let user = data.user(&user).ok_or_else(wrong)?;
-                if self.is_right(user, password).await? { Ok(Some(user.clone())) } else { Err(wrong()) }
+                let checked = self.credentials.check(&self.cores, &user, password).await;
+                checked.map(Some).map_err(|denied| match denied {
+                    Denied::Busy => ApiError::overload(denied.to_string()),
+                    Denied::NoUser | Denied::Wrong => ApiError::unauthorized(denied.to_string()),
+                })
             }
             Given::Bearer(token) => {
                 let name = self.bearer(&token).map_err(ApiError::unauthorized)?;
@@ -103,30 +63,36 @@ impl Http {
         }
     }
 
-    async fn is_right(&self, user: &UserInfo, password: String) -> Result<bool, ApiError> {
-        if self.credentials.knows(user, &password) {
-            return Ok(true);
+    /// Lets administrators see what the server tells about itself, and whoever is on this machine already.
+    pub(crate) async fn authorize_debug(self: &Rc<Self>, head: &Head) -> Result<(), ApiError> {
+        if !self.config.http.auth_enabled || (!self.config.http.pprof_auth_enabled && head.peer.is_local()) {
+            return Ok(());
         }
-        let (hash, tried) = (user.hash.clone(), password.clone());
-        let verified = self.cores.runtime().offload(move || password::verify(&tried, &hash)).await;
-        let is_right = verified.ok_or_else(|| ApiError::overload("too many passwords are being checked"))?;
-        if is_right {
-            self.credentials.remember(user, &password);
+        self.authorize_admin(head).await
+    }
+
+    /// For what only administrators may do, while authentication is on.
+    pub(crate) async fn authorize_admin(self: &Rc<Self>, head: &Head) -> Result<(), ApiError> {
+        if !self.config.http.auth_enabled {
+            return Ok(());
         }
-        Ok(is_right)
+        match self.authenticate(head).await? {
+            Some(user) if user.admin => Ok(()),
+            _ => Err(ApiError::forbidden("error authorizing admin access")),
+        }
     }
 
     /// The user a bearer token names, its signature and expiry checked.
     fn bearer(&self, token: &str) -> Result<String, String> {
         let secret = &self.config.http.shared_secret;
-        if secret.is_empty() {
+        if secret.len() < SECRET_BYTES_MIN {
             return Err("bearer auth disabled".to_owned());
         }
         let header = jsonwebtoken::decode_header(token).map_err(|error| error.to_string())?;
-        if !matches!(header.alg, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
+        if header.alg != Algorithm::HS256 {
             return Err(format!("unexpected signing method: {:?}", header.alg));
         }
-        let mut validation = Validation::new(header.alg);
+        let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
         validation.validate_aud = false;
         let key = DecodingKey::from_secret(secret.as_bytes());
@@ -227,16 +193,5 @@ mod tests {
         check("Basic ###", Given::Nothing);
         check("Digest x", Given::Nothing);
         check("Token me", Given::Nothing);
-    }
-
-    #[test]
-    fn a_remembered_password_ends_with_the_hash_it_was_right_for() {
-        let credentials = Credentials::default();
-        let mut user =
-            UserInfo { name: "u".into(), hash: "one".into(), admin: false, privileges: Vec::new() };
-        credentials.remember(&user, "secret");
-        assert!(credentials.knows(&user, "secret") && !credentials.knows(&user, "Secret"));
-        user.hash = "two".into();
-        assert!(!credentials.knows(&user, "secret"));
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tidemark_net::http1::Answer;
 
 use super::reply::{self, JSON};
+use super::request_track::Counting;
 use super::{Head, Http};
 use crate::cores::CoreStats;
 use crate::error::ApiError;
@@ -27,9 +28,7 @@ impl Http {
 
     /// InfluxDB's shape: a member per statistic with name, tags and values.
     pub(super) async fn debug_vars(self: &Rc<Self>, head: &Head) -> Result<Response<Answer>, ApiError> {
-        if self.config.http.pprof_auth_enabled {
-            self.authenticate(head).await?;
-        }
+        self.authorize_debug(head).await?;
         let cores = self.all_stats().await;
         let mut vars = Map::new();
         let now_ns = self.cores.runtime().wall_ns();
@@ -44,7 +43,8 @@ impl Http {
         );
         vars.insert("cmdline".into(), json!(std::env::args().collect::<Vec<_>>()));
         vars.insert("memstats".into(), stats::memory());
-        for statistic in stats::statistics(&cores, &self.config) {
+        let tagged = stats::tagged(&self.cores).await;
+        for statistic in stats::statistics(&cores, &self.config).into_iter().chain(tagged) {
             let values: Map<String, Value> =
                 statistic.values.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
             let tags: Map<String, Value> =
@@ -77,6 +77,7 @@ impl Http {
 
     /// Requests per user and address over some seconds. What is counted is what comes in meanwhile.
     pub(super) async fn debug_requests(self: &Rc<Self>, head: &Head) -> Result<Response<Answer>, ApiError> {
+        self.authorize_debug(head).await?;
         let seconds = match head.parameters.get("seconds") {
             "" => 10,
             text => text.parse().map_err(|_| ApiError::bad_request(format!("invalid seconds: {text}")))?,
@@ -87,7 +88,9 @@ impl Http {
                 "exceeded maximum interval time: {seconds}s > 6h0m0s"
             )));
         }
-        let tracked = self.requests.track(self.cores.runtime(), interval).await;
+        let counting = Counting::begin(&self.cores).await;
+        self.cores.runtime().sleep(interval).await;
+        let tracked = counting.end().await;
         let body: Map<String, Value> = tracked
             .into_iter()
             .map(|(who, (writes, queries))| (who, json!({ "writes": writes, "queries": queries })))

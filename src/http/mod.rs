@@ -5,16 +5,19 @@
 
 mod access_log;
 pub mod auth;
+mod continuous_query;
 mod debug;
 pub mod encode;
 mod parameters;
 mod ping;
+mod prometheus;
 mod query;
 mod reply;
-mod request_track;
+pub mod request_track;
 mod throttle;
 mod write;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -32,6 +35,7 @@ use crate::config::Config;
 use crate::cores::Cores;
 use crate::cores::counters::{self, Active};
 use crate::error::ApiError;
+use crate::statement::credentials::Credentials;
 use crate::statement::executor::Executor;
 use crate::write::{Owners, Writer};
 
@@ -51,8 +55,8 @@ pub struct Http {
     /// Headers the configuration adds to every answer.
     extra_headers: Vec<(HeaderName, HeaderValue)>,
     throttle: throttle::Throttle,
-    credentials: auth::Credentials,
-    requests: request_track::RequestTrack,
+    pub credentials: Rc<Credentials>,
+    pub requests: request_track::RequestTrack,
     pub writer: Rc<Writer<Owners>>,
     pub executor: Executor,
     /// When the process started: wall clock, ns.
@@ -65,6 +69,8 @@ pub(crate) struct Head {
     pub parameters: Parameters,
     pub peer: Peer,
     pub request_id: HeaderValue,
+    /// Of a form in the body, once it was read.
+    pub form: OnceCell<Parameters>,
 }
 
 impl Head {
@@ -87,17 +93,26 @@ enum Route {
     Metrics,
     DebugVars,
     DebugRequests,
+    ProcessContinuousQueries,
+    PrometheusWrite,
+    PrometheusRead,
     FluxOff,
+    V2Off,
 }
 
 /// Path, methods, what answers.
-const ROUTES: [(&str, &[Method], Route); 14] = [
+const ROUTES: [(&str, &[Method], Route); 19] = [
     ("/write", &[Method::OPTIONS], Route::Options),
     ("/query", &[Method::OPTIONS], Route::Options),
     ("/write", &[Method::POST], Route::Write),
     ("/query", &[Method::GET, Method::POST, Method::HEAD], Route::Query),
     ("/api/v2/write", &[Method::POST], Route::WriteV2),
-    ("/api/v2/query", &[Method::POST], Route::FluxOff),
+    ("/api/v1/prom/write", &[Method::POST], Route::PrometheusWrite),
+    ("/api/v1/prom/read", &[Method::POST], Route::PrometheusRead),
+    ("/api/v2/query", &[Method::GET, Method::POST], Route::FluxOff),
+    ("/api/v2/query/analyze", &[Method::POST], Route::FluxOff),
+    ("/api/v2/query/ast", &[Method::POST], Route::FluxOff),
+    ("/data/process_continuous_queries", &[Method::POST], Route::ProcessContinuousQueries),
     ("/ping", &[Method::GET, Method::HEAD], Route::Ping),
     ("/status", &[Method::GET, Method::HEAD], Route::Status),
     ("/health", &[Method::GET, Method::HEAD], Route::Health),
@@ -117,6 +132,9 @@ fn route(method: &Method, path: &str) -> Result<Route, Response<Answer>> {
             }
             allowed.extend(methods.iter().map(Method::as_str));
         }
+    }
+    if allowed.is_empty() && path.starts_with("/api/v2/") {
+        return Ok(Route::V2Off);
     }
     if allowed.is_empty() {
         return Err(reply::whole(404, reply::TEXT, "404 page not found\n"));
@@ -148,7 +166,7 @@ impl Http {
             writer,
             extra_headers: extra_headers.collect(),
             throttle: throttle::Throttle::new(&config.http, cores.count()),
-            credentials: auth::Credentials::default(),
+            credentials: Rc::default(),
             requests: request_track::RequestTrack::default(),
             connections: Connections::new(cores.runtime().monotonic_ms()),
             bodies: Pool::new(body_bytes_max),
@@ -181,14 +199,16 @@ impl Http {
         let (parts, body) = request.into_parts();
         let request_id = reply::request_id(&parts.headers, runtime);
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default());
-        let head = Head { parts, parameters, peer, request_id };
+        let head = Head { parts, parameters, peer, request_id, form: OnceCell::new() };
 
-        if let path @ ("/write" | "/query" | "/api/v2/write") = head.parts.uri.path() {
+        if let path @ ("/write" | "/query" | "/api/v2/write" | "/api/v1/prom/write" | "/api/v1/prom/read") =
+            head.parts.uri.path()
+        {
             let who = || match head.parameters.get("u") {
                 "" => format!("{}", head.peer),
                 user => format!("{user}:{}", head.peer),
             };
-            self.requests.note(who, path != "/query");
+            self.requests.note(who, path.ends_with("/write"));
         }
         let mut reply = match route(&head.parts.method, head.parts.uri.path()) {
             _ if lacks_host(&head.parts) => reply::whole(400, reply::TEXT, NO_HOST),
@@ -238,9 +258,16 @@ impl Http {
             Route::Metrics => self.metrics(head).await,
             Route::DebugVars => self.debug_vars(head).await,
             Route::DebugRequests => self.debug_requests(head).await,
+            Route::ProcessContinuousQueries => self.process_continuous_queries(head).await,
+            Route::PrometheusWrite => self.prometheus_write(head, body).await,
+            Route::PrometheusRead => self.prometheus_read(head, body).await,
             Route::FluxOff => Err(ApiError::forbidden(
-                "Flux query service disabled. Verify flux-enabled=true in the [http] section of the InfluxDB config.",
+                "Flux query service disabled. Flux is not part of this server: ask /query in InfluxQL.",
             )),
+            Route::V2Off => Err(ApiError::not_found(format!(
+                "{} is not served: of the API of InfluxDB 2 there is /api/v2/write",
+                head.parts.uri.path()
+            ))),
         }
     }
 

@@ -64,6 +64,7 @@ impl Http {
         if head.parts.method == Method::POST
             && let Some(form) = self.form(head, body).await?
         {
+            let _ = head.form.set(form.clone());
             parameters.prepend(form);
         }
         let user = match self.config.http.auth_enabled {

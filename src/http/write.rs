@@ -12,11 +12,14 @@ use crate::line_protocol::Precision;
 use crate::meta::Privilege;
 use crate::write::{Consistency, WriteError, WriteRequest};
 
+/// Bytes of a body that `write-tracing` logs.
+const TRACED_BYTES_MAX: usize = 64 << 10;
+
 /// Where the points of a request go.
-struct Target<'a> {
-    database: &'a str,
-    retention_policy: &'a str,
-    precision: Precision,
+pub(super) struct Target<'a> {
+    pub database: &'a str,
+    pub retention_policy: &'a str,
+    pub precision: Precision,
 }
 
 impl Http {
@@ -87,13 +90,40 @@ impl Http {
         let _active = Active::new(&counters.write_requests_active_now);
         let started_ns = self.cores.runtime().monotonic_ns();
 
+        let consistency = self.authorized_target(head, &target).await?;
+        let body = self.body(head, body).await?;
+        if self.config.http.write_tracing {
+            let text = String::from_utf8_lossy(&body[..body.len().min(TRACED_BYTES_MAX)]);
+            tracing::info!(database = target.database, bytes = body.len(), body = %text, "write body received");
+        }
+        counters::add(&counters.write_request_bytes, body.len() as u64);
+        let written = self.write_body(&target, consistency, &body).await;
+        counters::add(&counters.write_requests_ns, self.cores.runtime().monotonic_ns() - started_ns);
+        written.map(|()| reply::no_content())
+    }
+
+    /// Checks in InfluxDB's order: the database, the right, the consistency.
+    pub(super) async fn authorized_target(
+        self: &Rc<Self>,
+        head: &Head,
+        target: &Target<'_>,
+    ) -> Result<Consistency, ApiError> {
         if self.cores.view().current().database(target.database).is_none() {
             return Err(WriteError::DatabaseNotFound(target.database.to_owned()).into());
         }
         self.authorize_write(head, target.database).await?;
         let token = head.parameters.get("consistency");
-        let consistency = Consistency::from_token(token).ok_or(WriteError::InvalidConsistency)?;
-        let body = self.body(head, body).await?;
+        Ok(Consistency::from_token(token).ok_or(WriteError::InvalidConsistency)?)
+    }
+
+    /// Stores lines, and counts what became of them.
+    pub(super) async fn write_body(
+        &self,
+        target: &Target<'_>,
+        consistency: Consistency,
+        body: &[u8],
+    ) -> Result<(), ApiError> {
+        let counters = self.cores.counters();
         let request = WriteRequest {
             database: target.database,
             retention_policy: target.retention_policy,
@@ -103,13 +133,10 @@ impl Http {
             unsigned: false,
             validate_keys: self.config.data.validate_keys,
         };
-        let written = self.writer.write_lines(&request, &body).await;
-        counters::add(&counters.write_request_bytes, body.len() as u64);
-        counters::add(&counters.write_requests_ns, self.cores.runtime().monotonic_ns() - started_ns);
-        match written {
+        match self.writer.write_lines(&request, body).await {
             Ok(written) => {
                 counters::add(&counters.points_written_ok, written.points);
-                Ok(reply::no_content())
+                Ok(())
             }
             Err(error) => {
                 match &error {

@@ -7,6 +7,7 @@
 //!   lines of the connection since the last one.
 //! * A node without room makes the stream wait. What waiting cannot mend (no database, a failed disk) is answered by
 //!   its error, and ends the connection; lines since the last `ok` may not be there.
+//! * Where HTTP clients have to say who they are, senders have to as well: see [`login`].
 
 use std::io;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tidemark_net::socket::BoxStream;
 
+use super::login;
 use crate::line_protocol::{Precision, complete_line};
 use crate::runtime::Runtime;
 use crate::write::{Backend, Consistency, WriteError, WriteRequest, Writer};
@@ -49,6 +51,8 @@ pub struct TcpInput<B> {
     pub writer: Rc<Writer<B>>,
     pub runtime: Runtime,
     pub settings: Settings,
+    /// Asks who sends, where that matters.
+    pub login: Option<login::Check>,
 }
 
 /// What a connection did, for its last log line.
@@ -128,6 +132,9 @@ impl<B: Backend> TcpInput<B> {
     pub async fn serve(&self, mut stream: BoxStream) -> io::Result<Served> {
         let mut served = Served::default();
         let mut incoming = Incoming::default();
+        if let Some(check) = &self.login {
+            incoming.bytes = login::login(&mut stream, check, &self.runtime).await?;
+        }
         let mut since_ok = 0;
         let mut chunk = vec![0; READ_BYTES];
         let mut oldest_ms = self.runtime.monotonic_ms();
@@ -321,7 +328,12 @@ mod tests {
                 unsigned: false,
                 validate_keys: false,
             };
-            TcpInput { writer: Rc::new(Writer::new(fake(0))), runtime: simulation.runtime(), settings }
+            TcpInput {
+                writer: Rc::new(Writer::new(fake(0))),
+                runtime: simulation.runtime(),
+                settings,
+                login: None,
+            }
         }
 
         async fn line(client: &mut BufReader<Pipe>) -> String {

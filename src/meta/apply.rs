@@ -105,7 +105,14 @@ pub fn apply(data: &mut Data, command: &Command) -> Result<Outcome, MetaError> {
             Ok(Outcome::default())
         }
         Command::DropContinuousQuery { database, name } => {
-            database_mut(data, database)?.continuous_queries.retain(|known| known.name != *name);
+            let database = database_mut(data, database)?;
+            database.continuous_queries.retain(|known| known.name != *name);
+            let id = database.id;
+            data.continuous_query_runs.retain(|run| run.database != id || run.name != *name);
+            Ok(Outcome::default())
+        }
+        Command::NoteContinuousQueryRuns { runs } => {
+            note_runs(data, runs);
             Ok(Outcome::default())
         }
         Command::CreateSubscription { database, retention_policy, name, mode, destinations } => {
@@ -199,11 +206,28 @@ fn drop_database(data: &mut Data, name: &str) -> Outcome {
     };
     let database = data.databases.remove(at);
     data.pending_deletes.retain(|delete| delete.database != database.id);
+    data.continuous_query_runs.retain(|run| run.database != database.id);
     for user in &mut data.users {
         user.privileges.retain(|(database, _)| database != name);
     }
     let dropped_shards = database.retention_policies.iter().flat_map(|policy| shards_of(policy)).collect();
     Outcome { id: database.id.0, dropped_shards }
+}
+
+fn note_runs(data: &mut Data, runs: &[ContinuousQueryRun]) {
+    for run in runs {
+        let exists = data
+            .database_by_id(run.database)
+            .is_some_and(|database| database.continuous_queries.iter().any(|query| query.name == run.name));
+        if !exists {
+            continue;
+        }
+        let known = data.continuous_query_runs.iter_mut();
+        match known.into_iter().find(|known| known.database == run.database && known.name == run.name) {
+            Some(known) => known.clone_from(run),
+            None => data.continuous_query_runs.push(run.clone()),
+        }
+    }
 }
 
 fn create_retention_policy(
@@ -616,6 +640,33 @@ mod tests {
         let outcome = apply(&mut data, &Command::DropDatabase { name: "db".to_owned() }).expect("dropped");
         assert_eq!(outcome.dropped_shards.len(), 2);
         assert_eq!(data.live_shards().count(), 0);
+    }
+
+    #[test]
+    fn what_is_known_of_a_continuous_query_ends_with_it() {
+        let mut data = one_node();
+        create(&mut data, "db").expect("created");
+        let database = data.databases[0].id;
+        let run = |name: &str| ContinuousQueryRun {
+            database,
+            name: name.to_owned(),
+            last_run: 60,
+            due_again: Vec::new(),
+            error: String::new(),
+        };
+        let create_query = Command::CreateContinuousQuery {
+            database: "db".to_owned(),
+            name: "cq".to_owned(),
+            query: "CREATE".to_owned(),
+        };
+        apply(&mut data, &create_query).expect("created");
+        let note = Command::NoteContinuousQueryRuns { runs: vec![run("cq"), run("gone")] };
+        apply(&mut data, &note).expect("noted");
+        apply(&mut data, &note).expect("noted again");
+        assert_eq!(data.continuous_query_runs, vec![run("cq")]);
+        let drop = Command::DropContinuousQuery { database: "db".to_owned(), name: "cq".to_owned() };
+        apply(&mut data, &drop).expect("dropped");
+        assert_eq!(data.continuous_query_runs, vec![]);
     }
 
     #[test]

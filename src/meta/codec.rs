@@ -12,8 +12,9 @@ use tidemark_engine::scan::request::TagFilter;
 use super::command::*;
 use super::data::*;
 
-/// Format of a stored state.
-const FORMAT: u8 = 1;
+/// Format of a stored state. Format 1 ends before the runs of continuous queries.
+const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_RUNS: u8 = 1;
 /// Tag filters deeper than this are malformed; the parser's own limit is below it.
 const FILTER_DEPTH_MAX: u32 = 256;
 
@@ -46,10 +47,18 @@ pub fn encode_data(data: &Data) -> Vec<u8> {
 
 pub fn decode_data(bytes: &[u8]) -> Result<Data, Malformed> {
     let (format, mut rest) = bytes.split_first().ok_or(Malformed("empty state"))?;
-    if *format != FORMAT {
-        return Err(Malformed("unknown format of the state"));
-    }
-    let data = Data::take(&mut rest)?;
+    let data = match *format {
+        FORMAT => Data::take(&mut rest)?,
+        FORMAT_WITHOUT_RUNS => {
+            // As if an empty list followed.
+            let mut all = rest.to_vec();
+            all.push(0);
+            let mut all = all.as_slice();
+            let data = Data::take(&mut all)?;
+            return if all.is_empty() { Ok(data) } else { Err(Malformed("bytes after a state")) };
+        }
+        _ => return Err(Malformed("unknown format of the state")),
+    };
     if rest.is_empty() { Ok(data) } else { Err(Malformed("bytes after a state")) }
 }
 
@@ -228,6 +237,8 @@ coded_list_of!(
     ShardGroupInfo,
     ShardInfo,
     ContinuousQueryInfo,
+    ContinuousQueryRun,
+    TimeRange,
     SubscriptionInfo,
     UserInfo,
     (String, Privilege),
@@ -250,6 +261,7 @@ coded_struct!(RetentionPolicyInfo {
 coded_struct!(ShardGroupInfo { id, start, end, deleted_at, shards });
 coded_struct!(ShardInfo { id, owners });
 coded_struct!(ContinuousQueryInfo { name, query });
+coded_struct!(ContinuousQueryRun { database, name, last_run, due_again, error });
 coded_struct!(SubscriptionInfo { name, mode, destinations });
 coded_struct!(UserInfo { name, hash, admin, privileges });
 coded_struct!(PendingDelete {
@@ -273,7 +285,8 @@ coded_struct!(Data {
     pending_deletes,
     last_id,
     last_shard_group_id,
-    last_shard_id
+    last_shard_id,
+    continuous_query_runs
 });
 
 impl<T: Coded> Coded for Arc<T> {
@@ -399,6 +412,7 @@ coded_command! {
     19 => CreateSubscription { database, retention_policy, name, mode, destinations },
     21 => FinishDelete { id },
     22 => DropSubscription { database, retention_policy, name },
+    23 => NoteContinuousQueryRuns { runs },
 }
 
 #[cfg(test)]
@@ -443,6 +457,16 @@ mod tests {
             Command::CreateUser { name: text("u"), hash: text("$argon2id$"), admin: true },
             Command::SetPrivilege { user: text("u"), database: text("db"), privilege: Privilege::Read },
             Command::CreateContinuousQuery { database: text("db"), name: text("cq"), query: text("SELECT") },
+            Command::NoteContinuousQueryRuns {
+                runs: vec![ContinuousQueryRun {
+                    // The third thing to get an id: after the node, the database.
+                    database: DatabaseId(2),
+                    name: text("cq"),
+                    last_run: 60,
+                    due_again: vec![TimeRange::new(-10, 0), TimeRange::new(20, 30)],
+                    error: text("database not found: x"),
+                }],
+            },
             Command::CreateSubscription {
                 database: text("db"),
                 retention_policy: text("rp"),
@@ -470,6 +494,17 @@ mod tests {
             apply(&mut data, &command).expect("applies");
         }
         assert_eq!(decode_data(&encode_data(&data)), Ok(data));
+    }
+
+    #[test]
+    fn a_state_of_the_first_format_has_no_runs() {
+        let mut data = Data::default();
+        apply(&mut data, &Command::Found { cluster_id: 7 }).expect("applies");
+        let mut bytes = encode_data(&data);
+        // The list of runs is the last thing, and empty.
+        assert_eq!(bytes.pop(), Some(0));
+        bytes[0] = FORMAT_WITHOUT_RUNS;
+        assert_eq!(decode_data(&bytes), Ok(data));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use tidemark_engine::model::{DatabaseId, NodeId, RetentionPolicyId, ShardGroupId, ShardId, TimeRange};
 use tidemark_engine::scan::request::TagFilter;
 
-use super::data::{Privilege, SubscriptionMode};
+use super::data::{ContinuousQueryRun, Privilege, SubscriptionMode};
 
 /// What CREATE may say of a retention policy; what it leaves out gets its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -125,6 +125,10 @@ pub enum Command {
     DropContinuousQuery {
         database: String,
         name: String,
+    },
+    /// Takes over how far continuous queries have come; those that are gone are left aside.
+    NoteContinuousQueryRuns {
+        runs: Vec<ContinuousQueryRun>,
     },
     CreateSubscription {
         database: String,

@@ -17,6 +17,8 @@ pub struct Data {
     pub users: Vec<UserInfo>,
     /// Deletes that not every owner is known to have carried out.
     pub pending_deletes: Vec<PendingDelete>,
+    /// What is known of continuous queries that have run; those that never did are not in it.
+    pub continuous_query_runs: Vec<ContinuousQueryRun>,
     /// The last id given out, one sequence for all kinds of things.
     pub last_id: u64,
     pub last_shard_group_id: u64,
@@ -85,6 +87,19 @@ pub struct ContinuousQueryInfo {
     pub query: String,
 }
 
+/// How far a continuous query has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContinuousQueryRun {
+    pub database: DatabaseId,
+    pub name: String,
+    /// The end of the last window a regular run has computed, ns.
+    pub last_run: i64,
+    /// What is to be computed again: points came late, or a run failed. Apart, ascending.
+    pub due_again: Vec<TimeRange>,
+    /// Why the last run failed; empty when it did not.
+    pub error: String,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscriptionMode {
     All,
@@ -147,6 +162,11 @@ impl Data {
 
     pub fn user(&self, name: &str) -> Option<&UserInfo> {
         self.users.iter().find(|user| user.name == name)
+    }
+
+    /// How far a continuous query has come; `None`: it never ran.
+    pub fn continuous_query_run(&self, database: DatabaseId, name: &str) -> Option<&ContinuousQueryRun> {
+        self.continuous_query_runs.iter().find(|run| run.database == database && run.name == name)
     }
 
     pub fn has_admin(&self) -> bool {

@@ -18,8 +18,8 @@ pub mod view;
 
 pub use command::{Command, DeleteTarget, Outcome, RetentionPolicyChange, RetentionPolicySpec};
 pub use data::{
-    ContinuousQueryInfo, Data, DatabaseInfo, NodeInfo, PendingDelete, Privilege, RetentionPolicyInfo,
-    ShardGroupInfo, ShardInfo, SubscriptionInfo, SubscriptionMode, UserInfo,
+    ContinuousQueryInfo, ContinuousQueryRun, Data, DatabaseInfo, NodeInfo, PendingDelete, Privilege,
+    RetentionPolicyInfo, ShardGroupInfo, ShardInfo, SubscriptionInfo, SubscriptionMode, UserInfo,
 };
 pub use error::MetaError;
 

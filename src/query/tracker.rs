@@ -10,6 +10,10 @@ use std::rc::Rc;
 use super::control::{Control, End};
 use super::error::{QueryError, Result};
 use crate::cores::{KillOutcome, QueryInfo};
+use crate::runtime::Gauges;
+
+/// Places beyond the limit that only administrators get.
+const ADMINISTRATOR_PLACES: u64 = 1;
 
 /// The running queries of one core; cheap to clone.
 #[derive(Clone)]
@@ -19,8 +23,21 @@ struct Inner {
     running: RefCell<BTreeMap<u64, Running>>,
     next: Cell<u64>,
     step: u64,
-    /// Of this core; 0 is no limit.
+    core: usize,
+    /// Queries running on each core of the node.
+    counts: Gauges,
+    /// Of the node; 0 is no limit.
     queries_max: u64,
+}
+
+/// What a query may claim when there are as many as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Usual,
+    /// Finds a place that is kept for administrators.
+    Administrator,
+    /// Statements that only look at the server, or end a query, are never refused: nobody could see what keeps it busy.
+    Free,
 }
 
 struct Running {
@@ -39,6 +56,7 @@ pub struct Tracked {
 impl Drop for Tracked {
     fn drop(&mut self) {
         self.inner.running.borrow_mut().remove(&self.id);
+        self.inner.counts.add(self.inner.core, -1);
     }
 }
 
@@ -49,29 +67,35 @@ impl Tracked {
 }
 
 impl Tracker {
-    /// `queries_max` is the limit of the node; each core keeps its share, rounded up.
-    pub fn new(core: usize, cores: usize, queries_max: u64) -> Self {
+    /// `counts` are the node's, and `queries_max` its limit.
+    pub fn new(core: usize, counts: Gauges, queries_max: u64) -> Self {
         Self(Rc::new(Inner {
             running: RefCell::default(),
             next: Cell::new(core as u64 + 1),
-            step: cores as u64,
-            queries_max: queries_max.div_ceil(cores.max(1) as u64),
+            step: counts.len() as u64,
+            core,
+            counts,
+            queries_max,
         }))
     }
 
-    /// Begins a query. `is_free`: statements that only look at the server are never refused, or nobody could see
-    /// what keeps it busy.
+    /// Begins a query, unless there are too many.
     pub fn begin(
         &self,
         text: String,
         database: &str,
         control: Control,
         now_ns: u64,
-        is_free: bool,
+        standing: Standing,
     ) -> Result<Tracked> {
         let inner = &self.0;
-        let running = inner.running.borrow().len() as u64;
-        if inner.queries_max > 0 && running >= inner.queries_max && !is_free {
+        let running = inner.counts.sum();
+        let places = match standing {
+            Standing::Usual => inner.queries_max,
+            Standing::Administrator => inner.queries_max + ADMINISTRATOR_PLACES,
+            Standing::Free => u64::MAX,
+        };
+        if inner.queries_max > 0 && running >= places {
             let text = format!("max-concurrent-queries limit exceeded({running}, {})", inner.queries_max);
             return Err(QueryError::statement(text));
         }
@@ -79,6 +103,7 @@ impl Tracker {
         inner.next.set(id + inner.step);
         let query = Running { text, database: database.to_owned(), started_ns: now_ns, control };
         inner.running.borrow_mut().insert(id, query);
+        inner.counts.add(inner.core, 1);
         Ok(Tracked { inner: Rc::clone(inner), id })
     }
 
@@ -121,11 +146,11 @@ mod tests {
 
     #[test]
     fn a_query_is_listed_killed_once_and_gone_when_it_ends() {
-        let tracker = Tracker::new(1, 3, 0);
+        let tracker = Tracker::new(1, Gauges::new(3), 0);
         let control = Control::new(Limits::default());
-        let first = tracker.begin("SELECT 1".into(), "db", control.clone(), 10, false).unwrap();
-        let second =
-            tracker.begin("SELECT 2".into(), "db", Control::new(Limits::default()), 20, false).unwrap();
+        let first = tracker.begin("SELECT 1".into(), "db", control.clone(), 10, Standing::Usual).unwrap();
+        let other = Control::new(Limits::default());
+        let second = tracker.begin("SELECT 2".into(), "db", other, 20, Standing::Usual).unwrap();
         assert_eq!((first.id(), second.id()), (2, 5));
         assert_eq!(tracker.list(15)[0].duration_ns, 5);
         assert_eq!(tracker.kill(2), KillOutcome::Killed);
@@ -137,14 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_only_looking_is_allowed() {
-        let tracker = Tracker::new(0, 1, 1);
-        let begin = |is_free| tracker.begin(String::new(), "", Control::new(Limits::default()), 0, is_free);
-        let _held = begin(false).unwrap();
-        assert!(
-            begin(false)
-                .is_err_and(|error| error.to_string() == "max-concurrent-queries limit exceeded(1, 1)")
-        );
-        assert!(begin(true).is_ok());
+    fn beyond_the_limit_of_the_node_there_is_a_place_for_an_administrator_and_looking_is_free() {
+        let counts = Gauges::new(2);
+        let trackers = [Tracker::new(0, counts.clone(), 2), Tracker::new(1, counts, 2)];
+        let begin = |core: usize, standing| {
+            trackers[core].begin(String::new(), "", Control::new(Limits::default()), 0, standing)
+        };
+        let held = [begin(0, Standing::Usual).unwrap(), begin(1, Standing::Usual).unwrap()];
+        let refused = "max-concurrent-queries limit exceeded(2, 2)";
+        assert!(begin(1, Standing::Usual).is_err_and(|error| error.to_string() == refused));
+        let administrator = begin(1, Standing::Administrator).unwrap();
+        assert!(begin(0, Standing::Administrator).is_err());
+        assert!(begin(0, Standing::Free).is_ok());
+        drop((held, administrator));
+        assert!(begin(0, Standing::Usual).is_ok());
     }
 }

@@ -151,6 +151,15 @@ impl Gauges {
         Self((0..cores).map(|_| AtomicU64::new(0)).collect())
     }
 
+    /// How many cores there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn add(&self, core: usize, amount: i64) {
         self.0[core].fetch_add(amount as u64, Ordering::Relaxed);
     }

@@ -14,9 +14,11 @@ use tidemark_net::socket::{BoxStream, Listener, Peer, Stream};
 
 use crate::config::Config;
 use crate::cores::main_loop::{Core, CoreSetup, Upstairs};
-use crate::cores::{CoreStats, Cores, KillOutcome, QueryInfo};
+use crate::cores::{CoreStats, Cores, KillOutcome, LateMark, LateWatch, QueryInfo, SenderCount, TaggedStats};
 use crate::http::{AccessLog, Http};
-use crate::runtime::{Priority, Runtime};
+use crate::runtime::{LocalFuture, Priority, Runtime};
+use crate::service::continuous_query::{self, RunRequest};
+use crate::service::subscriber::{self, Subscriber};
 use crate::service::{precreate, retention};
 
 use super::inputs;
@@ -33,6 +35,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(15);
 
 /// Between two looks at silent connections.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Wishes to run continuous queries that may wait; more wait to wait.
+const RUN_REQUESTS_MAX: usize = 16;
 
 /// A peer that does not finish its handshake by then is not heard.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -63,9 +68,7 @@ pub enum Order {
 pub struct Sockets {
     pub http: Option<OwnedFd>,
     pub unix: Option<OwnedFd>,
-    /// By position of their `[[tcp]]` and `[[udp]]` sections.
-    pub tcp: Vec<(usize, OwnedFd)>,
-    pub udp: Vec<(usize, OwnedFd)>,
+    pub inputs: inputs::InputSockets,
 }
 
 /// All a core needs; travels to its thread.
@@ -78,8 +81,9 @@ pub struct CoreLife {
     pub sockets: Sockets,
     /// Serves HTTPS instead of HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// By position of the `[[tcp]]` sections.
-    pub tcp_tls: Vec<Option<Arc<rustls::ServerConfig>>>,
+    pub input_tls: inputs::InputTls,
+    /// For subscribers behind `https://`.
+    pub subscriber_tls: Option<Arc<rustls::ClientConfig>>,
     pub http_address: String,
     pub access_log: Option<flume::Sender<String>>,
     pub events: flume::Sender<Event>,
@@ -115,11 +119,13 @@ impl CoreLife {
             access_log,
         ));
         let _ = above.http.set(Rc::clone(&serving));
-        let Sockets { http: http_socket, unix, tcp, udp } = self.sockets;
+        above.start_subscriber(&serving, &config, self.subscriber_tls);
+        let Sockets { http: http_socket, unix, inputs: input_sockets } = self.sockets;
         let stop = start_listening(&core, &serving, http_socket, unix, self.tls)?;
-        inputs::start(&serving, &config, tcp, &self.tcp_tls, udp, &stop)?;
+        inputs::start(&serving, &config, input_sockets, &self.input_tls, &stop, &above.listeners)?;
         if core.cores.this() == 0 {
             start_services(&core.cores, &config);
+            above.start_continuous_queries(&serving, &config);
         }
         let _ = self.events.send(Event::Serving);
 
@@ -154,6 +160,47 @@ impl CoreLife {
 #[derive(Default)]
 struct Above {
     http: OnceCell<Rc<Http>>,
+    /// On core 0, if they are switched on.
+    continuous_queries: OnceCell<flume::Sender<RunRequest>>,
+    subscriber: OnceCell<Subscriber>,
+    listeners: inputs::Listeners,
+}
+
+impl Above {
+    fn start_subscriber(&self, http: &Rc<Http>, config: &Config, tls: Option<Arc<rustls::ClientConfig>>) {
+        let section = &config.subscriber;
+        if !section.enabled {
+            return;
+        }
+        let share = |total: u64| (total as usize).div_ceil(http.cores.count()).max(1);
+        let settings = subscriber::Settings {
+            timeout: section.http_timeout.std(),
+            concurrency: share(section.write_concurrency),
+            queue: share(section.write_buffer_size),
+            tls,
+        };
+        let subscriber = Subscriber::new(http.cores.clone(), Rc::clone(&http.writer), settings);
+        subscriber.follow(&http.cores.view().current());
+        let _ = self.subscriber.set(subscriber);
+    }
+
+    fn start_continuous_queries(&self, http: &Rc<Http>, config: &Config) {
+        let section = &config.continuous_queries;
+        if !section.enabled {
+            return;
+        }
+        let statistics = section.query_stats_enabled && config.monitor.store_enabled;
+        let settings = continuous_query::Settings {
+            run_interval: section.run_interval.std(),
+            log_enabled: section.log_enabled,
+            statistics_database: statistics.then(|| config.monitor.store_database.clone()),
+        };
+        let (cores, executor, writer) = (http.cores.clone(), http.executor.clone(), Rc::clone(&http.writer));
+        let service = continuous_query::Service::new(cores, executor, writer, settings);
+        let (sender, requests) = flume::bounded(RUN_REQUESTS_MAX);
+        let _ = self.continuous_queries.set(sender);
+        http.cores.runtime().spawn(Priority::Query, service.run(requests));
+    }
 }
 
 impl Upstairs for Above {
@@ -169,6 +216,42 @@ impl Upstairs for Above {
         self.http
             .get()
             .map_or_else(Vec::new, |http| http.executor.tracker().list(http.cores.runtime().monotonic_ns()))
+    }
+
+    fn exchange_late(&self, watches: Vec<LateWatch>) -> Vec<LateMark> {
+        self.http.get().map_or_else(Vec::new, |http| http.writer.late.exchange(watches))
+    }
+
+    fn run_continuous_queries(
+        &self,
+        database: String,
+        name: String,
+        time: i64,
+    ) -> LocalFuture<Result<(), String>> {
+        let service = self.continuous_queries.get().cloned();
+        Box::pin(async move {
+            let off = || "continuous queries are not run here".to_owned();
+            let (done, ran) = flume::bounded(1);
+            let request = RunRequest { database, name, time, done };
+            service.ok_or_else(off)?.send_async(request).await.map_err(|_| off())?;
+            ran.recv_async().await.map_err(|_| off())?
+        })
+    }
+
+    fn count_senders(&self, begin: bool) -> Vec<SenderCount> {
+        self.http.get().map_or_else(Vec::new, |http| http.requests.count(begin))
+    }
+
+    fn tagged_stats(&self) -> Vec<TaggedStats> {
+        let mut all = self.listeners.statistics();
+        all.extend(self.subscriber.get().into_iter().flat_map(Subscriber::statistics));
+        all
+    }
+
+    fn catalogue_changed(&self) {
+        if let (Some(subscriber), Some(http)) = (self.subscriber.get(), self.http.get()) {
+            subscriber.follow(&http.cores.view().current());
+        }
     }
 
     fn kill_query(&self, id: u64) -> KillOutcome {
@@ -192,7 +275,17 @@ fn start_services(cores: &Cores, config: &Config) {
 }
 
 /// Ends what accepts when its sender is dropped; the receiver is for those who wait for that.
-pub struct Stop(flume::Sender<()>, pub flume::Receiver<()>);
+pub struct Stop(flume::Sender<()>, flume::Receiver<()>);
+
+impl Stop {
+    /// Waits for the end.
+    pub fn wait(&self) -> impl Future<Output = ()> + use<> {
+        let stopped = self.1.clone();
+        async move {
+            let _ = stopped.recv_async().await;
+        }
+    }
+}
 
 /// Starts what accepts connections.
 fn start_listening(

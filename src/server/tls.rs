@@ -4,10 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::SupportedProtocolVersion;
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
+use rustls::{DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 
+use super::inputs::InputTls;
 use crate::config::{Config, Tls};
 
 /// What `[tls]` asks for, checked.
@@ -23,15 +26,35 @@ pub fn of_http(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Str
     http.https_enabled.then(|| rules.server(&http.https_certificate, &http.https_private_key)).transpose()
 }
 
-/// Of each `[[tcp]]` section, by position.
-pub fn of_tcp(config: &Config) -> Result<Vec<Option<Arc<rustls::ServerConfig>>>, String> {
+/// Of the listeners beside HTTP.
+pub fn of_inputs(config: &Config) -> Result<InputTls, String> {
     let rules = Rules::new(&config.tls)?;
-    let sections = config.tcp.iter().map(|section| {
+    let tcp = config.tcp.iter().map(|section| {
         let is_on = section.enabled && section.tls_enabled;
         is_on.then(|| rules.server(&section.certificate, &section.private_key)).transpose()
     });
-    sections.collect()
+    let opentsdb = config.opentsdb.iter().map(|section| {
+        let is_on = section.enabled && section.tls_enabled;
+        is_on.then(|| rules.server(&section.certificate, Path::new(""))).transpose()
+    });
+    Ok(InputTls {
+        tcp: tcp.collect::<Result<_, String>>()?,
+        opentsdb: opentsdb.collect::<Result<_, String>>()?,
+    })
 }
+
+/// Of what is sent to subscribers.
+pub fn of_subscriber(config: &Config) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
+    let section = &config.subscriber;
+    section
+        .enabled
+        .then(|| Rules::new(&config.tls)?.client(&section.ca_certs, section.insecure_skip_verify))
+        .transpose()
+}
+
+/// Where systems keep the certificates they trust.
+const SYSTEM_CERTIFICATES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 impl Rules {
     fn new(tls: &Tls) -> Result<Self, String> {
@@ -63,6 +86,31 @@ impl Rules {
         Ok(Self { provider: Arc::new(provider), versions })
     }
 
+    /// Trusts `ca_certs`, or what the system trusts; with `skip_verify` everybody.
+    fn client(&self, ca_certs: &str, skip_verify: bool) -> Result<Arc<rustls::ClientConfig>, String> {
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| error.to_string())?;
+        if skip_verify {
+            let verifier = Arc::new(Credulous(Arc::clone(&self.provider)));
+            let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+            return Ok(Arc::new(builder.with_no_client_auth()));
+        }
+        let mut trusted = rustls::RootCertStore::empty();
+        let given = [ca_certs];
+        let files: &[&str] = if ca_certs.is_empty() { &SYSTEM_CERTIFICATES } else { &given };
+        for file in files {
+            let text = match fs::read(file) {
+                Ok(text) => text,
+                Err(_) if ca_certs.is_empty() => continue,
+                Err(error) => return Err(format!("subscriber.ca-certs {file}: {error}")),
+            };
+            trusted.add_parsable_certificates(rustls_pemfile::certs(&mut text.as_slice()).flatten());
+            break;
+        }
+        Ok(Arc::new(builder.with_root_certificates(trusted).with_no_client_auth()))
+    }
+
     /// An empty `key` stands in the certificate's file.
     fn server(&self, certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, String> {
         let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
@@ -78,6 +126,45 @@ impl Rules {
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
             .map(Arc::new)
             .map_err(|error| format!("{}: {error}", certificate.display()))
+    }
+}
+
+/// Believes every server: `insecure-skip-verify`.
+#[derive(Debug)]
+struct Credulous(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -104,6 +104,7 @@ impl Environment for NodeEnvironment {
     async fn statistics(&self, module: Option<&str>) -> Result<Vec<Series>> {
         let cores = stats::of_all_cores(&self.cores).await;
         let mut all = stats::statistics(&cores, &self.config);
+        all.extend(stats::tagged(&self.cores).await);
         all.retain(|statistic| module.is_none_or(|module| statistic.name == module));
         all.sort_by(|a, b| a.name.cmp(b.name));
         let series = all.into_iter().map(|statistic| {
@@ -150,14 +151,38 @@ impl Environment for NodeEnvironment {
                 ],
             ),
         ];
+        let meta = self.meta();
         let chosen = all.into_iter().filter(|(name, _)| module.is_none_or(|module| module == *name));
         let series = chosen.map(|(name, values)| {
             let columns: Vec<&str> = values.iter().map(|(column, _)| *column).collect();
             let row = values.iter().map(|(_, cell)| cell.clone()).collect();
             Series::from_rows(name.as_bytes(), &columns, vec![row])
         });
-        Ok(series.collect())
+        let mut series: Vec<Series> = series.collect();
+        if module.is_none_or(|module| module == CONTINUOUS_QUERIES) && !meta.continuous_query_runs.is_empty()
+        {
+            series.insert(series.len().min(1), continuous_queries(&meta));
+        }
+        Ok(series)
     }
+}
+
+/// How far continuous queries have come, as SHOW DIAGNOSTICS has it.
+const CONTINUOUS_QUERIES: &str = "continuous_queries";
+
+fn continuous_queries(meta: &Data) -> Series {
+    let rows = meta.continuous_query_runs.iter().map(|run| {
+        let database = meta.database_by_id(run.database).map_or("", |database| &database.name);
+        vec![
+            Cell::text(database),
+            Cell::text(run.name.as_str()),
+            if run.last_run == i64::MIN { Cell::Null } else { Cell::Time(run.last_run) },
+            Cell::Integer(run.due_again.len() as i64),
+            Cell::text(run.error.as_str()),
+        ]
+    });
+    let columns = ["database", "name", "lastRun", "rangesDueAgain", "error"];
+    Series::from_rows(CONTINUOUS_QUERIES.as_bytes(), &columns, rows.collect())
 }
 
 /// The same request to every core, all at once.

@@ -20,7 +20,7 @@ use crate::query::error::{QueryError, Result};
 use crate::query::fan_out::FanOut;
 use crate::query::result::ResultSink;
 use crate::query::rewrite::{Defaults, Limits};
-use crate::query::tracker::Tracker;
+use crate::query::tracker::{Standing, Tracker};
 use crate::query::{self};
 use crate::write::{Owners, Writer};
 
@@ -51,6 +51,8 @@ struct Inner {
     limits: Limits,
     timeout: Option<Duration>,
     log_after: Option<Duration>,
+    log_timeouts: bool,
+    log_kills: bool,
 }
 
 /// The work, or the error of the query's end from outside, whichever is first.
@@ -113,7 +115,11 @@ impl Executor {
             source: FanOut::new(cores.clone()),
             environment: NodeEnvironment::new(cores.clone(), Rc::clone(config)),
             writer,
-            tracker: Tracker::new(cores.this(), cores.count(), coordinator.max_concurrent_queries),
+            tracker: Tracker::new(
+                cores.this(),
+                cores.query_counts().clone(),
+                coordinator.max_concurrent_queries,
+            ),
             limits: Limits {
                 buckets_max: coordinator.max_select_buckets,
                 series_max: coordinator.max_select_series,
@@ -122,6 +128,8 @@ impl Executor {
             },
             timeout: some(coordinator.query_timeout),
             log_after: some(coordinator.log_queries_after),
+            log_timeouts: coordinator.log_timedout_queries,
+            log_kills: coordinator.termination_query_log,
             cores,
         }))
     }
@@ -142,9 +150,13 @@ impl Executor {
         let control = Control::new(inner.limits);
         let started_ns = runtime.monotonic_ns();
         let text = redact_passwords(&statement.to_string());
-        let is_free = matches!(statement, Statement::ShowQueries | Statement::KillQuery { .. });
+        let standing = match statement {
+            Statement::ShowQueries | Statement::KillQuery { .. } => Standing::Free,
+            _ if asked.user.as_ref().is_some_and(|user| user.admin) => Standing::Administrator,
+            _ => Standing::Usual,
+        };
         let _tracked =
-            inner.tracker.begin(text.clone(), &asked.database, control.clone(), started_ns, is_free)?;
+            inner.tracker.begin(text.clone(), &asked.database, control.clone(), started_ns, standing)?;
         let counters = inner.cores.counters();
         counters::add(&counters.queries_executed, 1);
         let _active = Active::new(&counters.queries_active_now);
@@ -171,6 +183,15 @@ impl Executor {
         counters::add(&counters.queries_finished, 1);
         if inner.log_after.is_some_and(|after| took_ns > after.as_nanos() as u64) {
             tracing::warn!(query = %text, database = %asked.database, took_ms = took_ns / 1_000_000, "slow query");
+        }
+        match &result {
+            Err(QueryError::Timeout) if inner.log_timeouts => {
+                tracing::warn!(query = %text, database = %asked.database, "query ended: it took too long");
+            }
+            Err(QueryError::Killed) if inner.log_kills => {
+                tracing::info!(query = %text, database = %asked.database, "query ended: it was killed");
+            }
+            _ => {}
         }
         result
     }

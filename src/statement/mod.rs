@@ -4,6 +4,7 @@
 //! before, by [`privilege`]. Changes go to the catalogue as commands and to the cores as requests, both through
 //! [`Environment`], so that all of it runs against a catalogue in memory too.
 
+pub mod credentials;
 mod ddl;
 mod delete;
 pub mod environment;

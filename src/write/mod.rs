@@ -5,14 +5,17 @@
 //! 3. the [`router`]: time to shard group (made when missing), hash to shard, one batch per shard
 //! 4. the batches go to the cores that own the shards, all at once, and come back durable
 //! 5. what was dropped is told in the words of the lowest line
+//! 6. who wants to know of what was stored is told: late points ([`late`]), copies ([`tap`])
 //!
 //! Nothing is written before the whole body is there; the caller sees to that by having it. A body of many megabytes is
 //! sent in several rounds, so that its batches never need as much memory again.
 
 pub mod consistency;
 pub mod error;
+pub mod late;
 pub mod owners;
 pub mod router;
+pub mod tap;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -28,9 +31,11 @@ use tidemark_engine::store::{ShardWrite, WriteOutcome};
 
 pub use consistency::Consistency;
 pub use error::WriteError;
+pub use late::Late;
 pub use owners::Owners;
+pub use tap::Taps;
 
-use crate::line_protocol::{Options, Parser, Precision, Scratch, Step};
+use crate::line_protocol::{Options, Parser, Precision, Scratch, Sink, Step};
 use crate::meta::{Data, MetaError};
 use router::{Drops, RoutedLines, Router};
 
@@ -81,6 +86,17 @@ pub struct WriteRequest<'a> {
     pub validate_keys: bool,
 }
 
+impl WriteRequest<'_> {
+    fn options(&self) -> Options {
+        Options {
+            precision: self.precision,
+            now: self.now,
+            unsigned: self.unsigned,
+            validate_keys: self.validate_keys,
+        }
+    }
+}
+
 /// What became of a body that was wholly stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
@@ -98,11 +114,13 @@ struct Spare {
 pub struct Writer<B> {
     backend: B,
     spare: RefCell<Vec<Spare>>,
+    pub late: Late,
+    pub taps: Taps,
 }
 
 impl<B: Backend> Writer<B> {
     pub fn new(backend: B) -> Self {
-        Self { backend, spare: RefCell::default() }
+        Self { backend, spare: RefCell::default(), late: Late::default(), taps: Taps::default() }
     }
 
     pub fn backend(&self) -> &B {
@@ -113,6 +131,7 @@ impl<B: Backend> Writer<B> {
     pub async fn write_lines(&self, request: &WriteRequest<'_>, body: &[u8]) -> Result<Written, WriteError> {
         let mut spare = self.spare.borrow_mut().pop().unwrap_or_default();
         let result = self.write_with(request, body, &mut spare).await;
+        self.tell(request, body, &mut spare, &result).await;
         let mut kept = self.spare.borrow_mut();
         if kept.len() < SPARE_MAX {
             kept.push(spare);
@@ -128,13 +147,7 @@ impl<B: Backend> Writer<B> {
     ) -> Result<Written, WriteError> {
         let Spare { scratch, router } = spare;
         router.begin(self.policy(request)?, request.now);
-        let options = Options {
-            precision: request.precision,
-            now: request.now,
-            unsigned: request.unsigned,
-            validate_keys: request.validate_keys,
-        };
-        let mut parser = Parser::new(body, options, std::mem::take(scratch));
+        let mut parser = Parser::new(body, request.options(), std::mem::take(scratch));
         loop {
             match parser.step(router, SLICE_BYTES) {
                 Step::Paused | Step::More if router.is_full() => self.send(router).await?,
@@ -147,6 +160,48 @@ impl<B: Backend> Writer<B> {
         let errors;
         (errors, *scratch) = parser.into_errors();
         answer(router.points(), &router.drops, errors)
+    }
+
+    /// Step 6: reads the body a second time if anybody wants to know of it.
+    async fn tell(
+        &self,
+        request: &WriteRequest<'_>,
+        body: &[u8],
+        spare: &mut Spare,
+        result: &Result<Written, WriteError>,
+    ) {
+        if self.late.is_empty() && self.taps.is_empty() {
+            return;
+        }
+        let Some(earliest) = spare.router.earliest() else { return };
+        let Ok(policy) = self.policy(request) else { return };
+        let (database, policy) = (request.database, policy.name.as_str());
+        // A write that failed may have stored some of its points.
+        let is_late = self.late.concerns(database, policy, earliest);
+        let is_stored = matches!(result, Ok(_) | Err(WriteError::Partial { .. }));
+        let is_wanted = is_stored && self.taps.concerns(database, policy);
+        if is_late {
+            self.read_again(request, body, spare, &mut self.late.noting(database, policy)).await;
+        }
+        if is_wanted {
+            let mut copying = tap::Copying::default();
+            self.read_again(request, body, spare, &mut copying).await;
+            self.taps.give(database, policy, &copying.into_lines());
+        }
+    }
+
+    async fn read_again(
+        &self,
+        request: &WriteRequest<'_>,
+        body: &[u8],
+        spare: &mut Spare,
+        sink: &mut impl Sink,
+    ) {
+        let mut parser = Parser::new(body, request.options(), std::mem::take(&mut spare.scratch));
+        while parser.step(sink, SLICE_BYTES) == Step::More {
+            self.backend.give_way().await;
+        }
+        spare.scratch = parser.into_errors().1;
     }
 
     fn policy(

@@ -47,6 +47,8 @@ pub struct Router {
     epoch: u32,
     bytes: usize,
     points: u64,
+    /// The least time of all points of the body.
+    earliest: i64,
     pub drops: Drops,
 }
 
@@ -100,6 +102,7 @@ impl Router {
         self.missing = None;
         self.drop_batches();
         self.points = 0;
+        self.earliest = i64::MAX;
         self.drops = Drops::default();
     }
 
@@ -121,6 +124,11 @@ impl Router {
     /// Points taken into batches, from the beginning of the body.
     pub fn points(&self) -> u64 {
         self.points
+    }
+
+    /// The least time of the points taken into batches; `None` without any.
+    pub fn earliest(&self) -> Option<i64> {
+        (self.points > 0).then_some(self.earliest)
     }
 
     /// Finishes all batches with this version and node.
@@ -263,6 +271,7 @@ impl Sink for Router {
         building.lines.push(point.line);
         self.bytes += point.values.len() + 20;
         self.points += 1;
+        self.earliest = self.earliest.min(timestamp);
         Flow::Continue
     }
 

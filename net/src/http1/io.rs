@@ -14,12 +14,18 @@ use crate::socket::Stream;
 
 pub(super) struct HyperIo<S> {
     stream: S,
-    connection: Rc<Connection>,
+    /// Keeps the books of an accepted connection.
+    connection: Option<Rc<Connection>>,
 }
 
 impl<S: Stream> HyperIo<S> {
     pub(super) fn new(stream: S, connection: Rc<Connection>) -> Self {
-        Self { stream, connection }
+        Self { stream, connection: Some(connection) }
+    }
+
+    /// Of a connection this side has opened.
+    pub(super) fn outgoing(stream: S) -> Self {
+        Self { stream, connection: None }
     }
 }
 
@@ -39,17 +45,19 @@ impl<S: Stream> hyper::rt::Read for HyperIo<S> {
         assert!(count <= length, "BUG: a stream read more than the buffer holds");
         // SAFETY: `count` bytes were set by the stream, all others by us.
         unsafe { cursor.advance(count) };
-        self.connection.note_read(count);
+        if let Some(connection) = &self.connection {
+            connection.note_read(count);
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: Stream> HyperIo<S> {
     fn noted(&self, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
-        match &written {
-            Poll::Ready(Ok(count)) => self.connection.note_written(*count),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.connection.note_write_blocked(),
+        match (&self.connection, &written) {
+            (Some(connection), Poll::Ready(Ok(count))) => connection.note_written(*count),
+            (Some(connection), Poll::Pending) => connection.note_write_blocked(),
+            (_, Poll::Ready(Err(_))) | (None, _) => {}
         }
         written
     }

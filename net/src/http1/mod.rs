@@ -10,6 +10,7 @@
 
 mod answer;
 mod body;
+pub mod client;
 mod io;
 
 use std::cell::{Cell, RefCell};

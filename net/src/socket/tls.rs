@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_lite::{AsyncRead, AsyncWrite};
-use futures_rustls::TlsAcceptor;
-use futures_rustls::server::TlsStream;
+use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use rustls::pki_types::ServerName;
 
 use super::{BoxStream, Peer, Stream};
 
-/// A stream under TLS, the server's side.
+/// A stream under TLS.
 pub struct Tls {
     stream: TlsStream<BoxStream>,
     peer: Peer,
@@ -22,7 +22,20 @@ impl Tls {
     pub async fn accept(stream: BoxStream, config: Arc<rustls::ServerConfig>) -> io::Result<Self> {
         let peer = stream.peer();
         let stream = TlsAcceptor::from(config).accept(stream).await?;
-        Ok(Self { stream, peer })
+        Ok(Self { stream: stream.into(), peer })
+    }
+
+    /// Shakes hands as the client of a server of this name. The caller bounds the time.
+    pub async fn connect(
+        stream: BoxStream,
+        config: Arc<rustls::ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let peer = stream.peer();
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Ok(Self { stream: stream.into(), peer })
     }
 }
 
