@@ -173,7 +173,7 @@ fn status_line(client: &Client, bytes: &[u8]) -> String {
 
 #[test]
 fn malformed_requests_get_the_known_status_and_text_and_change_nothing() {
-    let node = Node::start("[http]\nmax-body-size = 100000\n");
+    let node = Node::start("max-body-size = 100000\n");
     let client = node.client();
     client.query("", "CREATE DATABASE db");
     assert_eq!(client.write("db=db", "m v=1.0 1\n").status, 204);

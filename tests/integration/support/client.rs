@@ -33,6 +33,16 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Option<Reply> {
+        self.try_request_bytes(method, path, headers, body).map(|(reply, _)| reply)
+    }
+
+    fn try_request_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<(Reply, Vec<u8>)> {
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n",
             self.address,
@@ -53,7 +63,18 @@ impl Client {
     }
 
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        self.try_request(method, path, headers, body)
+        self.request_bytes(method, path, headers, body).0
+    }
+
+    /// The answer, and its body as it came.
+    pub fn request_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (Reply, Vec<u8>) {
+        self.try_request_bytes(method, path, headers, body)
             .unwrap_or_else(|| panic!("no answer to {method} {path} from {}", self.address))
     }
 
@@ -85,7 +106,7 @@ pub fn encode(text: &str) -> String {
         .collect()
 }
 
-fn parse(bytes: &[u8]) -> Option<Reply> {
+fn parse(bytes: &[u8]) -> Option<(Reply, Vec<u8>)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
@@ -104,10 +125,11 @@ fn parse(bytes: &[u8]) -> Option<Reply> {
         _ => {
             let length: usize =
                 reply.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(body.len());
-            body.get(..length)?.to_vec()
+            // The answer to HEAD has a length and no body.
+            body.get(..length).unwrap_or(body).to_vec()
         }
     };
-    Some(Reply { body: String::from_utf8_lossy(&body).into_owned(), ..reply })
+    Some((Reply { body: String::from_utf8_lossy(&body).into_owned(), ..reply }, body))
 }
 
 fn join_chunks(mut bytes: &[u8]) -> Option<Vec<u8>> {

@@ -17,13 +17,13 @@ pub struct Node {
     folder: tempfile::TempDir,
     /// Everything the node keeps.
     data: PathBuf,
-    /// Further lines of configuration.
+    /// Further keys of `[http]`, then further sections.
     pub configuration: String,
     port: u16,
 }
 
 impl Node {
-    /// Starts a node with these further lines of configuration.
+    /// Starts a node with these further keys of `[http]`, and further sections.
     pub fn start(configuration: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().to_owned();
@@ -49,8 +49,11 @@ impl Node {
     /// Starts the stopped node on the same folder.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "the node runs");
+        let log_requests =
+            if self.configuration.contains("log-enabled") { "" } else { "log-enabled = false\n" };
         let config = self.folder.path().join("config");
-        std::fs::write(&config, &self.configuration).expect("the configuration can be written");
+        std::fs::write(&config, format!("[http]\n{log_requests}{}\n", self.configuration))
+            .expect("the configuration can be written");
         let log = File::options()
             .create(true)
             .append(true)
@@ -64,7 +67,6 @@ impl Node {
             .env("TIDEMARK_DATA_WAL_DIR", self.data.join("wal"))
             .env("TIDEMARK_BIND_ADDRESS", "127.0.0.1:0")
             .env("TIDEMARK_HTTP_BIND_ADDRESS", format!("127.0.0.1:{}", self.port))
-            .env("TIDEMARK_HTTP_LOG_ENABLED", "false")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -117,7 +119,7 @@ impl Drop for Node {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a local address").port()
 }

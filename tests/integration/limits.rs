@@ -1,0 +1,86 @@
+//! The limits of requests and queries: each refuses or cuts in InfluxDB's words, and says so in the log where it should.
+
+use crate::support::{Client, Node, encode};
+
+fn ask(client: &Client, parameters: &str, statement: &str) -> String {
+    let path = format!("/query?db=db&epoch=ns&{parameters}&q={}", encode(statement));
+    client.request("POST", &path, &[], b"").body.trim_end().to_owned()
+}
+
+fn with_rows(configuration: &str) -> Node {
+    let node = Node::start(configuration);
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    let lines: String = (0..50).map(|at| format!("m,t=a v={at} {at}\nm,t=b v={at} {at}\n")).collect();
+    assert_eq!(client.write("db=db", &lines).status, 204);
+    node
+}
+
+#[test]
+fn rows_beyond_the_limit_are_cut_and_the_series_is_partial_unless_chunked() {
+    let node = with_rows("max-row-limit = 3\n");
+    let client = node.client();
+    let rows = r#"[[0,0],[1,1],[2,2]]"#;
+    assert_eq!(
+        ask(&client, "", "SELECT v FROM m WHERE t = 'a'"),
+        format!(
+            r#"{{"results":[{{"statement_id":0,"series":[{{"name":"m","columns":["time","v"],"values":{rows},"partial":true}}]}}]}}"#
+        )
+    );
+    let chunked = ask(&client, "chunked=true&chunk_size=20", "SELECT v FROM m WHERE t = 'a'");
+    let chunks: Vec<_> = chunked.lines().collect();
+    assert_eq!(chunks.len(), 3);
+    assert!(chunks[0].contains(r#""partial":true"#) && !chunks[2].contains("partial"), "{chunked}");
+}
+
+#[test]
+fn selects_beyond_their_limits_are_refused() {
+    let node =
+        with_rows("[coordinator]\nmax-select-point = 60\nmax-select-series = 1\nmax-select-buckets = 10\n");
+    let client = node.client();
+    let refused = |statement: &str| ask(&client, "", statement);
+    assert!(refused("SELECT v FROM m").contains("max-select-series limit exceeded: (2/1)"));
+    let buckets =
+        refused("SELECT mean(v) FROM m WHERE t = 'a' AND time >= 0 AND time < 50 GROUP BY time(1ns)");
+    assert!(buckets.contains("max-select-buckets limit exceeded: (49/10)"), "{buckets}");
+    assert!(refused("SELECT v FROM m WHERE t = 'a' LIMIT 1").contains("[[0,0]]"));
+}
+
+#[test]
+fn slow_queries_and_ended_ones_are_logged() {
+    let mut node = with_rows("[coordinator]\nlog-queries-after = \"1ns\"\nlog-timedout-queries = true\n");
+    ask(&node.client(), "", "SELECT mean(v) FROM m");
+    node.stop();
+    let log = node.log();
+    assert!(log.contains("slow query") && log.contains("SELECT mean(v) FROM m"), "{log}");
+}
+
+#[test]
+fn the_access_log_has_only_the_statuses_that_are_asked_for() {
+    let mut node = with_rows("log-enabled = true\naccess-log-status-filters = [\"4xx\"]\n");
+    let client = node.client();
+    let headers = [("User-Agent", "a \"b\""), ("X-Forwarded-For", "10.1.1.1"), ("X-Request-Id", "mine")];
+    assert_eq!(client.request("POST", "/write?db=none", &headers, b"m v=1").status, 404);
+    node.stop();
+    let log = node.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("HTTP/1.1")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].starts_with("10.1.1.1,127.0.0.1 - - ["), "{}", lines[0]);
+    assert!(lines[0].contains("\"POST /write?db=none HTTP/1.1\" 404 "), "{}", lines[0]);
+    assert!(lines[0].contains("\"-\" \"a  b \" mine "), "{}", lines[0]);
+}
+
+#[test]
+fn browsers_of_other_origins_may_ask_and_ids_come_back() {
+    let node = with_rows("");
+    let client = node.client();
+    let headers = [("Origin", "http://grafana.example"), ("Request-Id", "abc")];
+    let reply = client.request("OPTIONS", "/query", &headers, b"");
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("access-control-allow-origin"), Some("http://grafana.example"));
+    assert_eq!(reply.header("access-control-allow-methods"), Some("DELETE, GET, OPTIONS, POST, PUT"));
+    assert_eq!((reply.header("request-id"), reply.header("x-request-id")), (Some("abc"), Some("abc")));
+    let other = client.request("GET", "/ping", &[], b"");
+    assert_eq!(other.header("request-id").map(str::len), Some(36));
+    assert_eq!(other.header("access-control-allow-origin"), None);
+}
