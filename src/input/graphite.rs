@@ -151,6 +151,8 @@ fn read_line(templates: &Templates, line: &[u8], now: i64) -> Line {
     let timestamp = match time.map(str::parse::<f64>) {
         None => now,
         Some(Ok(-1.0)) => now,
+        // Far beyond any time that can be kept, and far from the limits of the sums below.
+        Some(Ok(seconds)) if seconds.abs() > 1e12 => return Line::Bad("timestamp out of range".to_owned()),
         Some(Ok(seconds)) if seconds.is_finite() => {
             // Whole seconds stay exact.
             let nanoseconds = seconds.trunc() as i128 * 1_000_000_000 + (seconds.fract() * 1e9) as i128;
