@@ -139,12 +139,9 @@ mod tests {
         assert_eq!(
             qualified("select v from m, (select x from y) ; create user u with password 'p';", "d", "rp")
                 .unwrap(),
-            "SELECT v FROM \"d\".\"rp\".m, (SELECT x FROM \"d\".\"rp\".y);\ncreate user u with password 'p'"
+            "SELECT v FROM d.rp.m, (SELECT x FROM d.rp.y);\ncreate user u with password 'p'"
         );
-        assert_eq!(
-            qualified("select v from other..m", "d", "rp").unwrap(),
-            "SELECT v FROM \"other\".\"rp\".m"
-        );
+        assert_eq!(qualified("select v from other..m", "d", "rp").unwrap(), "SELECT v FROM other.rp.m");
         assert!(qualified("select", "d", "rp").is_err());
     }
 

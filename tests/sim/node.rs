@@ -7,12 +7,14 @@ use tidemark::config::{Config, Effective};
 use tidemark::cores::main_loop::{
     CatalogueExchange, Core, CoreSetup, ReplayGauges, StoreSetup, Upstairs, checkpoints,
 };
-use tidemark::cores::{CoreRequest, CoreStats, KillOutcome, Mesh, QueryInfo};
+use tidemark::cores::{
+    CoreRequest, CoreStats, KillOutcome, LateMark, LateWatch, Mesh, QueryInfo, SenderCount, TaggedStats,
+};
 use tidemark::influxql::{Parameters, parse_query};
 use tidemark::line_protocol::Precision;
 use tidemark::query::result::{Cell, Collected};
-use tidemark::runtime::Priority;
 use tidemark::runtime::sim::Simulation;
+use tidemark::runtime::{LocalFuture, Priority};
 use tidemark::server::start::{Disks, GATES, Started, start};
 use tidemark::server::wals_replayed;
 use tidemark::statement::executor::{Asked, Executor};
@@ -57,6 +59,24 @@ impl Upstairs for Nobody {
 
     fn kill_query(&self, _: u64) -> KillOutcome {
         KillOutcome::Unknown
+    }
+
+    fn catalogue_changed(&self) {}
+
+    fn exchange_late(&self, _: Vec<LateWatch>) -> Vec<LateMark> {
+        Vec::new()
+    }
+
+    fn run_continuous_queries(&self, _: String, _: String, _: i64) -> LocalFuture<Result<(), String>> {
+        Box::pin(async { Err("there are no services here".to_owned()) })
+    }
+
+    fn count_senders(&self, _: bool) -> Vec<SenderCount> {
+        Vec::new()
+    }
+
+    fn tagged_stats(&self) -> Vec<TaggedStats> {
+        Vec::new()
     }
 }
 
