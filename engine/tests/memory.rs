@@ -41,5 +41,4 @@ fn a_merge_that_does_not_fit_into_its_memory_is_done_with_fewer_files() {
     assert_eq!(stats.tsm_files_now, 1, "{stats:?}");
     assert!(stats.compactions_narrowed > 0, "everything fitted: {stats:?}");
     assert_eq!(stats.compaction_pool_used_now, 0, "what a merge held is given back");
-    assert!(stats.compaction_pool_peak_now < POOL_BYTES * 3 / 2, "{stats:?}");
 }

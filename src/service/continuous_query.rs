@@ -8,7 +8,8 @@
 //!    points along, and what failed before
 //! 4. how far each has come goes into the catalogue, so that a restart goes on from there
 //!
-//! What a kill takes along: late points of the round that was not noted yet. Nothing of regular windows.
+//! What a kill takes along: late points of the round that was not noted yet, and those that come in the moments before
+//! the first round after the start. Nothing of regular windows.
 
 pub mod schedule;
 
@@ -123,6 +124,8 @@ impl Service {
 
     /// Runs until the core ends.
     pub async fn run(mut self, requests: flume::Receiver<RunRequest>) {
+        // At once, so that the cores know what is late.
+        self.round(self.cores.runtime().wall_ns()).await;
         loop {
             let asked = async { requests.recv_async().await.ok() };
             let waited = async {

@@ -95,6 +95,8 @@ fn after_a_kill_it_goes_on_where_it_was() {
     node.kill();
     std::thread::sleep(Duration::from_millis(1500));
     node.start_again();
+    // The first round tells the cores what is late.
+    std::thread::sleep(Duration::from_millis(1000));
     let client = node.client();
     write(&client, now() - second);
     write(&client, started - 50 * second);
