@@ -538,7 +538,17 @@ impl FirstWindows {
         let (start, end) = plan.read;
         let every = plan.windows.plain()?.every;
         let has_reach = plan.windows.start == start && plan.windows.end == end;
-        if plan.partials.is_none() || plan.limit == 0 || !plan.dimensions.is_empty() || !has_reach {
+        // A call on a call leaves windows out, so that those that follow count too.
+        let is_plain = plan
+            .calls
+            .iter()
+            .all(|call| matches!(call.node, CallNode::Reduce { from: CallInput::Column(_), .. }));
+        if plan.partials.is_none()
+            || plan.limit == 0
+            || !plan.dimensions.is_empty()
+            || !has_reach
+            || !is_plain
+        {
             return None;
         }
         let windows = plan.limit.checked_add(plan.offset)?;

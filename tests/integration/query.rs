@@ -139,6 +139,11 @@ const ANSWERS: &[(&str, &str, &str)] = &[
         r#""series":[{"columns":["key"],"values":[["cpu,dc=x,host=a"],["cpu,dc=y"],["cpu,host=b"],["odd,tag=z"]]}]"#,
     ),
     (
+        "LIMIT counts the windows a running sum is left with",
+        "SELECT cumulative_sum(sum(f)) FROM cpu WHERE host = 'b' AND time >= 0 AND time < 100s GROUP BY time(10s) LIMIT 2",
+        r#""series":[{"name":"cpu","columns":["time","cumulative_sum"],"values":[[0,0.5],[20000000000,3]]}]"#,
+    ),
+    (
         "SELECT INTO writes no empty windows",
         "SELECT count(f) INTO copy FROM cpu WHERE time >= 0 AND time < 100s GROUP BY time(10s) fill(null)",
         r#""series":[{"name":"result","columns":["time","written"],"values":[[0,6]]}]"#,
