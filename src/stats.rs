@@ -92,6 +92,7 @@ pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
                 ("queriesExecuted", sum(|core| core.counters.queries_executed)),
                 ("queriesFinished", sum(|core| core.counters.queries_finished)),
                 ("queryDurationNs", sum(|core| core.counters.query_duration_ns)),
+                ("queryMemoryBytes", sum(|core| core.counters.query_memory_bytes)),
                 ("recoveredPanics", 0),
             ],
         },

@@ -61,6 +61,7 @@ counters! {
     queries_executed: "queries begun",
     queries_finished: "queries ended",
     query_duration_ns: "time spent on queries",
+    query_memory_bytes: "memory queries held at their peaks, added up",
     mailbox_requests: "requests sent to other cores",
     mailbox_full: "requests refused because another core's mailbox was full",
     continuous_queries_ok: "runs of continuous queries that went well",

@@ -642,7 +642,8 @@ impl<D: Disk> Server<D> {
                 chunks.push(chunk);
             }
             if is_last || bytes >= SCAN_PIECE_BYTES {
-                let piece = ScanPiece { chunks: std::mem::take(&mut chunks), is_last };
+                let chunks = std::mem::take(&mut chunks);
+                let piece = ScanPiece { chunks, is_last, peak_bytes: scan.peak_bytes() };
                 bytes = 0;
                 if pieces.send_async(Ok(piece)).await.is_err() || is_last {
                     return Ok(());
@@ -653,6 +654,10 @@ impl<D: Disk> Server<D> {
 }
 
 impl<D: Disk> LocalScan for Scan<D> {
+    fn peak_bytes(&self) -> u64 {
+        Scan::peak_bytes(self)
+    }
+
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<ScanChunk>>> + '_>> {
         Box::pin(Scan::next(self))
     }

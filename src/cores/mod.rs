@@ -63,6 +63,8 @@ enum Letter {
 struct ScanPiece {
     chunks: Vec<ScanChunk>,
     is_last: bool,
+    /// The most memory the scan held so far.
+    peak_bytes: u64,
 }
 
 /// What a core does with what it is asked; implemented by the main loop.
@@ -80,6 +82,7 @@ trait Local {
 
 /// A scan on its own core.
 trait LocalScan {
+    fn peak_bytes(&self) -> u64;
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<ScanChunk>>> + '_>>;
 }
 
@@ -401,6 +404,7 @@ impl Cores {
                 pieces: receiver,
                 chunks: Vec::new().into_iter(),
                 is_last: false,
+                peak_bytes: 0,
                 _keep_going: keep_going,
             }));
         }
@@ -469,16 +473,25 @@ enum Source {
         pieces: flume::Receiver<Result<ScanPiece>>,
         chunks: std::vec::IntoIter<ScanChunk>,
         is_last: bool,
+        peak_bytes: u64,
         /// Whoever scans sees it go.
         _keep_going: flume::Sender<()>,
     },
 }
 
 impl ScanStream {
+    /// The most memory the scan held, as far as is known here.
+    pub fn peak_bytes(&self) -> u64 {
+        match &self.0 {
+            Source::Pulled(scan) => scan.peak_bytes(),
+            Source::Sent { peak_bytes, .. } => *peak_bytes,
+        }
+    }
+
     pub async fn next(&mut self) -> Result<Option<ScanChunk>> {
         match &mut self.0 {
             Source::Pulled(scan) => scan.next().await,
-            Source::Sent { pieces, chunks, is_last, .. } => loop {
+            Source::Sent { pieces, chunks, is_last, peak_bytes, .. } => loop {
                 if let Some(chunk) = chunks.next() {
                     return Ok(Some(chunk));
                 }
@@ -489,6 +502,7 @@ impl ScanStream {
                     Ok(piece) => {
                         let piece = piece?;
                         (*chunks, *is_last) = (piece.chunks.into_iter(), piece.is_last);
+                        *peak_bytes = piece.peak_bytes;
                     }
                     // The core is gone, and with it the process ends.
                     Err(_) => return Err(Error::Closed),

@@ -20,7 +20,7 @@ use crate::cores::counters;
 use crate::error::ApiError;
 use crate::influxql::{Parameter, Statement, parse_query};
 use crate::query::error::{QueryError, Result as QueryResult};
-use crate::query::result::{Collected, ResultSink, Series};
+use crate::query::result::{ResultSink, Series, Unseen};
 use crate::runtime::Priority;
 use crate::statement::executor::{Asked, Executor};
 use crate::statement::privilege;
@@ -90,6 +90,7 @@ impl Http {
             retention_policy: parameters.get("rp").to_owned(),
             user,
             read_only: head.parts.method == Method::GET || head.parts.method == Method::HEAD,
+            since_ns: Some(self.cores.runtime().monotonic_ns()),
         };
         if parameters.is_true("async") {
             let executor = self.executor.clone();
@@ -274,7 +275,7 @@ async fn run_statements(executor: &Executor, statements: &[Statement], asked: &A
 /// `async=true`: errors are only logged.
 async fn run_unseen(executor: Executor, statements: Vec<Statement>, asked: Asked) {
     for statement in &statements {
-        if let Err(error) = executor.execute(statement, &asked, &mut Collected::default()).await {
+        if let Err(error) = executor.execute(statement, &asked, &mut Unseen).await {
             tracing::info!(%error, "error while running an async query");
             return;
         }

@@ -1,21 +1,24 @@
 //! The calls of a SELECT at work in one series: rows or partials in, points per call out.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::ops::Range;
+use std::pin::Pin;
 
 use tidemark_engine::model::{Column, ColumnData, FieldType, Value};
-use tidemark_engine::scan::request::{PartialCall, PartialColumn, PartialKind};
+use tidemark_engine::scan::request::{PartialColumn, PartialKind};
 
 use crate::influxql::ast::Fill;
 
 use super::condition::MIN_TIME;
+use super::control::Control;
 use super::error::Result;
 use super::fill;
 use super::functions::holt_winters::{HoltWinters, forecast};
 use super::functions::reduce::{Reduce, Reducer, spread};
 use super::functions::transform::Transformer;
 use super::functions::{Points, float_at};
-use super::plan::{CallInput, CallNode, CallPlan, Plan};
+use super::plan::{CallInput, CallNode, CallPlan, Partials, Plan};
 use super::rows;
 use super::window::Windows;
 
@@ -130,7 +133,7 @@ impl<'a> CallState<'a> {
     }
 
     /// Takes the cores' partials of the series in place of rows.
-    pub fn give(&mut self, calls: &[PartialCall], windows: &[i64], partials: &[PartialColumn]) {
+    pub fn give(&mut self, calls: &Partials, windows: &[i64], partials: &[PartialColumn]) {
         match &mut self.stage {
             Stage::Nested(inner, _) => inner.give(calls, windows, partials),
             stage => {
@@ -157,17 +160,42 @@ impl<'a> CallState<'a> {
     }
 
     /// Ends the series. `fills`: windows without points are made here, if at all. `true` comes along when the call has
-    /// no results for series after this one.
-    pub fn finish(self, fills: bool, buckets_max: u64) -> Result<(Points, bool)> {
-        let Self { plan, ascending, stage } = self;
-        let (mut points, is_ended) = finish_stage(stage, plan, ascending, buckets_max)?;
-        if let CallNode::Reduce { fill: Some(wanted), windows, .. } = &plan.node
-            && fills
-        {
-            points = fill::fill(points, *wanted, windows, ascending, buckets_max)?;
-        }
-        Ok((points, is_ended))
+    /// no results for series after this one. Boxed, because calls nest.
+    pub fn finish<'c>(
+        self,
+        fills: bool,
+        buckets_max: u64,
+        control: &'c Control,
+    ) -> Pin<Box<dyn Future<Output = Result<(Points, bool)>> + 'c>>
+    where
+        'a: 'c,
+    {
+        Box::pin(async move {
+            let Self { plan, ascending, stage } = self;
+            let (mut points, is_ended) = finish_stage(stage, plan, ascending, buckets_max, control).await?;
+            if let CallNode::Reduce { fill: Some(wanted), windows, .. } = &plan.node
+                && fills
+            {
+                points = fill::fill(points, *wanted, windows, ascending, buckets_max, control).await?;
+            }
+            Ok((points, is_ended))
+        })
     }
+}
+
+/// Points of an inner call that are handed to the outer one between two looks at whether to give way.
+const STEP_POINTS: usize = 1024;
+/// Nanoseconds, about, that a point takes in a function.
+const POINT_NS: u64 = 50;
+
+/// Hands points on in steps.
+async fn in_steps(points: &Points, control: &Control, mut push: impl FnMut(&[i64], &Column)) -> Result<()> {
+    for start in (0..points.times.len()).step_by(STEP_POINTS) {
+        let end = (start + STEP_POINTS).min(points.times.len());
+        push(&points.times[start..end], &points.values.slice(start, end));
+        control.spent((end - start) as u64 * POINT_NS).await?;
+    }
+    Ok(())
 }
 
 fn column_of(from: &CallInput) -> Option<usize> {
@@ -264,11 +292,12 @@ fn push_stage(
     }
 }
 
-fn finish_stage(
+async fn finish_stage(
     stage: Stage<'_>,
     plan: &CallPlan,
     ascending: bool,
     buckets_max: u64,
+    control: &Control,
 ) -> Result<(Points, bool)> {
     let mut is_ended = false;
     let points = match stage {
@@ -319,11 +348,11 @@ fn finish_stage(
         }
         Stage::HoltWinters { .. } => Points::empty(FieldType::Float, &[]),
         Stage::Nested(inner, outer) => {
-            let (points, inner_ended) = inner.finish(true, buckets_max)?;
+            let (points, inner_ended) = inner.finish(true, buckets_max, control).await?;
             is_ended = inner_ended;
             match *outer {
                 Stage::Transform { mut transformer, .. } => {
-                    transformer.push(&points.times, &points.values);
+                    in_steps(&points, control, |times, values| transformer.push(times, values)).await?;
                     transformer.finish();
                     transformer.out
                 }
@@ -337,7 +366,7 @@ fn finish_stage(
                         }
                     }
                     let mut out = Points::empty(FieldType::Float, &[]);
-                    for (time, value) in forecast(wanted, &times, &values) {
+                    for (time, value) in forecast(wanted, &times, &values, control).await? {
                         out.push(time, Some(Value::Float(value)));
                     }
                     out
@@ -348,11 +377,11 @@ fn finish_stage(
                     };
                     let input = points.values.field_type();
                     let mut reducer = Reducer::new(function.clone(), *windows, *at_window, input, &[], 1);
-                    reducer.push(&points.times, &points.values, &[]);
+                    in_steps(&points, control, |times, values| reducer.push(times, values, &[])).await?;
                     reducer.finish();
                     reducer.out
                 }
-                other => finish_stage(other, plan, ascending, buckets_max)?.0,
+                other => Box::pin(finish_stage(other, plan, ascending, buckets_max, control)).await?.0,
             }
         }
     };
@@ -365,13 +394,11 @@ fn from_partials(
     output: FieldType,
     column: usize,
     at_window: bool,
-    calls: &[PartialCall],
+    calls: &Partials,
     windows: &[i64],
     partials: &[PartialColumn],
 ) -> Points {
-    let find = |kind: PartialKind| {
-        calls.iter().position(|call| *call == PartialCall { column, kind }).and_then(|at| partials.get(at))
-    };
+    let find = |kind: PartialKind| calls.position(column, kind).and_then(|at| partials.get(at));
     let at = |start: i64| if start <= MIN_TIME { 0 } else { start };
     let mut out = Points::empty(output, &[]);
     match function {
@@ -431,7 +458,12 @@ fn from_partials(
 }
 
 /// Points of several calls side by side: one row per time any of them has.
-pub fn join(calls: Vec<Points>, ascending: bool, fill_with: Fill) -> (Vec<i64>, Vec<Column>) {
+pub async fn join(
+    calls: Vec<Points>,
+    ascending: bool,
+    fill_with: Fill,
+    control: &Control,
+) -> Result<(Vec<i64>, Vec<Column>)> {
     let mut calls = calls;
     let same =
         calls.split_first().is_none_or(|(first, rest)| rest.iter().all(|other| other.times == first.times));
@@ -442,7 +474,7 @@ pub fn join(calls: Vec<Points>, ascending: bool, fill_with: Fill) -> (Vec<i64>, 
         for call in calls {
             columns.push(fill::fill_absent(call.values, fill_with));
         }
-        return (times, columns);
+        return Ok((times, columns));
     }
     let mut at = vec![0usize; calls.len()];
     let mut times = Vec::new();
@@ -458,6 +490,9 @@ pub fn join(calls: Vec<Points>, ascending: bool, fill_with: Fill) -> (Vec<i64>, 
         }
         let Some(time) = next else { break };
         times.push(time);
+        if times.len().is_multiple_of(STEP_POINTS) {
+            control.spent((STEP_POINTS * calls.len()) as u64 * POINT_NS).await?;
+        }
         for ((call, at), column) in calls.iter().zip(&mut at).zip(&mut columns) {
             if call.times.get(*at) == Some(&time) {
                 rows::append(column, &call.values, *at..*at + 1);
@@ -468,5 +503,5 @@ pub fn join(calls: Vec<Points>, ascending: bool, fill_with: Fill) -> (Vec<i64>, 
         }
     }
     let columns = columns.into_iter().map(|column| fill::fill_absent(column, fill_with)).collect();
-    (times, columns)
+    Ok((times, columns))
 }

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use tidemark_engine::compact::Pace;
+
 use super::error::{QueryError, Result};
 use super::rewrite::Limits;
 
@@ -21,6 +23,9 @@ struct Inner {
     points: Cell<u64>,
     held: Cell<u64>,
     peak: Cell<u64>,
+    /// The most memory its scans held, those of all cores together.
+    scans_peak: Cell<u64>,
+    pace: Pace,
     /// Woken by an end: who waits for data learns of it at once.
     waiting: RefCell<Option<Waker>>,
 }
@@ -43,6 +48,8 @@ impl Control {
                 points: Cell::new(0),
                 held: Cell::new(0),
                 peak: Cell::new(0),
+                scans_peak: Cell::new(0),
+                pace: Pace::new(),
                 waiting: RefCell::default(),
             }),
         }
@@ -111,8 +118,20 @@ impl Control {
         self.inner.points.get()
     }
 
-    /// The most memory the query held at once, bytes.
+    /// Notes what a scan held at most on all cores. Scans of one query may run at once: their sum is an upper bound.
+    pub fn scanned(&self, peak_bytes: u64) {
+        self.inner.scans_peak.set(self.inner.scans_peak.get() + peak_bytes);
+    }
+
+    /// The most memory the query held at once, its scans on all cores included, bytes.
     pub fn peak_bytes(&self) -> u64 {
-        self.inner.peak.get()
+        self.inner.peak.get() + self.inner.scans_peak.get()
+    }
+
+    /// Counts about `nanoseconds` of work done in one go, gives way to others when it is time to, and fails when the
+    /// query was ended meanwhile. Every loop over rows passes here.
+    pub async fn spent(&self, nanoseconds: u64) -> Result<()> {
+        self.inner.pace.spent(nanoseconds).await;
+        self.check()
     }
 }

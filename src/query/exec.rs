@@ -5,7 +5,7 @@
 //! the order of time, and functions hold the windows they need. Both count against the query's memory.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -34,6 +34,16 @@ use super::types::Type;
 
 /// Bytes a filled window takes on its way to the answer: time, value and presence, twice while columns are joined.
 const FILLED_BYTES: u64 = 32;
+
+/// Rows of a piece of the answer at most, and its cells about: what is made, encoded and sent in one go.
+const PIECE_ROWS: usize = 8192;
+const PIECE_CELLS: usize = 64 << 10;
+/// Nanoseconds, about, that a cell takes on its way out.
+const CELL_NS: u64 = 10;
+/// Nanoseconds, about, that one of many sources takes to be compared with the others.
+const LEG_NS: u64 = 30;
+/// Nanoseconds, about, that a row takes in a call.
+const CALL_NS: u64 = 20;
 
 /// The rows of one SELECT, in order of name, outer tags and time.
 pub struct SelectStream<'a, D: DataSource> {
@@ -104,14 +114,13 @@ struct Group<'a> {
 impl<'a, D: DataSource> SelectStream<'a, D> {
     pub fn new(plan: &'a Plan, source: &'a D, control: Control, seed: u64) -> Self {
         let mut legs: Vec<Leg<'a, D>> = Vec::new();
-        let mut names: Vec<&[u8]> = Vec::new();
+        let mut names: HashSet<&[u8]> = HashSet::new();
         let mut interleaved = false;
         if !plan.is_null {
             for planned in &plan.sources {
                 let reading = match planned {
                     PlannedSource::Measurement(scan) => {
-                        interleaved |= names.contains(&scan.at.schema.measurement.as_slice());
-                        names.push(&scan.at.schema.measurement);
+                        interleaved |= !names.insert(&scan.at.schema.measurement);
                         Reading::Scan {
                             scan,
                             merged: None,
@@ -163,10 +172,10 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 }
                 self.control.check()?;
                 match self.next_input().await? {
-                    Some(batch) => self.take(batch)?,
+                    Some(batch) => self.take(batch).await?,
                     None => {
-                        self.finish_group()?;
-                        self.flush_gathered()?;
+                        self.finish_group().await?;
+                        self.flush_gathered().await?;
                         self.ended = true;
                     }
                 }
@@ -188,6 +197,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         for leg in &mut self.legs {
             leg.fill(self.plan, self.source, &self.control).await?;
         }
+        // Every leg is looked at, for a few rows.
+        self.control.spent(LEG_NS * self.legs.len() as u64).await?;
         Ok(self.least_rows())
     }
 
@@ -238,9 +249,9 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         Some(InBatch::Rows(batch))
     }
 
-    fn take(&mut self, batch: InBatch) -> Result<()> {
+    async fn take(&mut self, batch: InBatch) -> Result<()> {
         if self.group.as_ref().is_none_or(|group| group.series != *batch.series()) {
-            self.finish_group()?;
+            self.finish_group().await?;
             self.begin_group(batch.series().clone())?;
         }
         let Some(group) = &mut self.group else { return Ok(()) };
@@ -260,8 +271,9 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             InBatch::Rows(batch) => {
                 self.control.read(batch.times.len() as u64)?;
                 if plan.calls.is_empty() {
-                    return self.raw(batch);
+                    return self.raw(batch).await;
                 }
+                self.control.spent(CALL_NS * (batch.times.len() * group.calls.len()) as u64).await?;
                 for (call, stopped) in group.calls.iter_mut().zip(&mut self.stopped) {
                     if *stopped {
                         continue;
@@ -285,8 +297,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                     && let Some(points) = call.take_ready()
                 {
                     return match plan.is_gathered() {
-                        true => self.hand_on(points.times, vec![points.values]),
-                        false => self.emit(points.times, vec![points.values]),
+                        true => self.hand_on(points.times, vec![points.values]).await,
+                        false => self.emit(points.times, vec![points.values]).await,
                     };
                 }
             }
@@ -315,7 +327,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
     }
 
     /// Rows of a query without calls.
-    fn raw(&mut self, batch: RowBatch) -> Result<()> {
+    async fn raw(&mut self, batch: RowBatch) -> Result<()> {
         let plan = self.plan;
         let RowBatch { times, columns, .. } = batch;
         let mut inputs: Vec<Option<Column>> = columns.into_iter().map(Some).collect();
@@ -337,10 +349,10 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             }
             _ => {}
         }
-        self.emit(times, carried)
+        self.emit(times, carried).await
     }
 
-    fn finish_group(&mut self) -> Result<()> {
+    async fn finish_group(&mut self) -> Result<()> {
         let Some(group) = &mut self.group else { return Ok(()) };
         let calls = std::mem::take(&mut group.calls);
         let held = std::mem::take(&mut group.held);
@@ -353,7 +365,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         let fills = gather::pending_fill(self.plan).is_none();
         let mut finished = Vec::with_capacity(calls.len());
         for (call, stopped) in calls.into_iter().zip(&mut self.stopped) {
-            let made = call.finish(fills, windows_max);
+            let made = call.finish(fills, windows_max, &self.control).await;
             let (points, is_ended) = made.map_err(|error| too_many_windows(error, windows_max, &limits))?;
             *stopped |= is_ended;
             finished.push(points);
@@ -378,15 +390,15 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             }
             aux = aux.into_iter().map(|column| fill::fill_absent(column, self.plan.fill)).collect();
         }
-        let (times, mut columns) = join(finished, self.plan.ascending, self.plan.fill);
+        let (times, mut columns) = join(finished, self.plan.ascending, self.plan.fill, &self.control).await?;
         columns.extend(aux);
         if self.plan.fill == Fill::Previous {
             columns = columns.iter().map(|column| carry_forward(column, &mut None)).collect();
         }
         if is_streamed && !self.plan.is_gathered() {
-            self.emit(times, columns)?;
+            self.emit(times, columns).await?;
         } else {
-            self.hand_on(times, columns)?;
+            self.hand_on(times, columns).await?;
         }
         self.group = None;
         Ok(())
@@ -400,7 +412,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
     }
 
     /// Gives out rows of the current series within its OFFSET and LIMIT.
-    fn emit(&mut self, mut times: Vec<i64>, mut columns: Vec<Column>) -> Result<()> {
+    async fn emit(&mut self, mut times: Vec<i64>, mut columns: Vec<Column>) -> Result<()> {
         let plan = self.plan;
         let Some(group) = &mut self.group else { return Ok(()) };
         let skip = (times.len() as u64).min(group.offset_left) as usize;
@@ -415,7 +427,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 group.skipped = true;
                 // With one series only there is nothing more to read.
                 if plan.dimensions.is_empty() && !self.interleaved {
-                    self.legs.pop_front();
+                    self.legs.pop_front().inspect(|leg| leg.note_memory(&self.control));
                 }
             }
         }
@@ -426,22 +438,37 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             times = times[skip..skip + keep].to_vec();
             columns = columns.iter().map(|column| rows::slice(column, skip..skip + keep)).collect();
         }
-        self.hand_on(times, columns)
+        self.hand_on(times, columns).await
     }
 
-    /// Rows of the current series, after OFFSET and LIMIT.
-    fn hand_on(&mut self, times: Vec<i64>, columns: Vec<Column>) -> Result<()> {
+    /// Rows of the current series, after OFFSET and LIMIT, in pieces.
+    async fn hand_on(&mut self, times: Vec<i64>, columns: Vec<Column>) -> Result<()> {
         let Some(series) = self.group.as_ref().map(|group| group.series.clone()) else { return Ok(()) };
         if times.is_empty() {
             return Ok(());
         }
         if self.plan.is_gathered() {
             if !self.gathered.continues(self.plan, &series) {
-                self.flush_gathered()?;
+                self.flush_gathered().await?;
             }
             let bytes = self.gathered.push(&series, times, columns);
             return self.control.hold(bytes as i64);
         }
+        let piece_rows = (PIECE_CELLS / (self.plan.outputs.len() + 1)).clamp(1, PIECE_ROWS);
+        if times.len() <= piece_rows {
+            return self.put_out(&series, times, columns).await;
+        }
+        for start in (0..times.len()).step_by(piece_rows) {
+            let rows = start..(start + piece_rows).min(times.len());
+            let piece = columns.iter().map(|column| rows::slice(column, rows.clone())).collect();
+            self.put_out(&series, times[rows].to_vec(), piece).await?;
+        }
+        Ok(())
+    }
+
+    /// One piece of the answer, made of the calls' results.
+    async fn put_out(&mut self, series: &Rc<SeriesId>, times: Vec<i64>, columns: Vec<Column>) -> Result<()> {
+        self.control.spent(CELL_NS * (times.len() * (columns.len() + 1)) as u64).await?;
         let tag = |dimension: usize, _row: usize| series.tags.get(dimension).map_or(&[][..], Vec::as_slice);
         let columns = project(self.plan, &tag, &times, columns);
         self.ready.push_back(RowBatch { series: series.clone(), times, columns });
@@ -449,12 +476,14 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
     }
 
     /// Gives out the outer series gathered from its inner ones.
-    fn flush_gathered(&mut self) -> Result<()> {
+    async fn flush_gathered(&mut self) -> Result<()> {
         let gathered = std::mem::take(&mut self.gathered);
-        self.control.hold(-(gathered.bytes() as i64))?;
+        let (held, ordering) = (gathered.bytes() as i64, gathered.ordering_bytes() as i64);
+        self.control.hold(ordering)?;
         let limits = self.control.limits();
         let rows_max = self.windows_max();
-        let finished = gathered.finish(self.plan, rows_max);
+        let finished = gathered.finish(self.plan, rows_max, &self.control).await;
+        self.control.hold(-held - ordering)?;
         self.ready.extend(finished.map_err(|error| too_many_windows(error, rows_max, &limits))?);
         Ok(())
     }
@@ -478,6 +507,13 @@ fn first_time(batch: &InBatch) -> i64 {
 }
 
 impl<D: DataSource> Leg<'_, D> {
+    /// Tells what a scan that is given up held.
+    fn note_memory(&self, control: &Control) {
+        if let Reading::Scan { merged: Some(open), .. } = &self.reading {
+            control.scanned(open.peak_bytes());
+        }
+    }
+
     /// Makes sure that there is a head, unless the leg has ended.
     async fn fill(&mut self, plan: &Plan, source: &D, control: &Control) -> Result<()> {
         while self.head.is_none() && !self.ended {
@@ -493,11 +529,13 @@ impl<D: DataSource> Leg<'_, D> {
                         && !tried.is_enough(found.as_ref())
                     {
                         // Now the whole range.
+                        control.scanned(open.peak_bytes());
                         *merged = None;
                         continue;
                     }
                     match found {
                         None => {
+                            control.scanned(open.peak_bytes());
                             self.ended = true;
                             *merged = None;
                             None
@@ -588,6 +626,7 @@ async fn open<D: DataSource>(
             window: plan.windows.plain(),
             // Calls name inputs; here every input is a column.
             calls: calls
+                .calls
                 .iter()
                 .map(|call| tidemark_engine::scan::request::PartialCall {
                     column: scan.positions[call.column].unwrap_or(call.column),
@@ -618,7 +657,7 @@ async fn open<D: DataSource>(
         series_max: limits.series_max,
     };
     series_limit::check_series(source, scan, plan, &limits).await?;
-    let kinds = plan.partials.iter().flatten().map(|call| call.kind).collect();
+    let kinds = plan.partials.iter().flat_map(|partials| &partials.calls).map(|call| call.kind).collect();
     let in_order = |merged: MergedScan<D::Stream>| match tie_order {
         Some(order) => merged.with_ties(order),
         None => merged,
@@ -761,10 +800,17 @@ pub fn project<'a>(
         Output::Aux(at) => Some(calls + *at),
         _ => None,
     };
+    let mut uses = vec![0u32; columns.len()];
+    for from in plan.outputs.iter().filter_map(position) {
+        uses.get_mut(from).into_iter().for_each(|uses| *uses += 1);
+    }
     for at in 0..plan.outputs.len() {
         let Some(from) = position(&plan.outputs[at]) else { continue };
-        let again = plan.outputs[at + 1..].iter().any(|later| position(later) == Some(from));
-        let column = if again {
+        let left = uses.get_mut(from).map_or(0, |uses| {
+            *uses -= 1;
+            *uses
+        });
+        let column = if left > 0 {
             columns.get(from).cloned().flatten()
         } else {
             columns.get_mut(from).and_then(Option::take)

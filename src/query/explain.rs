@@ -82,7 +82,9 @@ fn plan_lines(statement: &ExplainStatement, shards: u64, cost: &ScanCost) -> Vec
     for field in &statement.select.fields {
         calls_in(&field.expr, &mut calls);
     }
-    let mut expressions: Vec<String> = calls.into_iter().map(text).collect();
+    let mut seen = std::collections::HashSet::new();
+    let mut expressions: Vec<String> =
+        calls.into_iter().map(text).filter(|text| seen.insert(text.clone())).collect();
     if expressions.is_empty() {
         expressions.push("<nil>".to_string());
     }

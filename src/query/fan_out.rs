@@ -179,4 +179,8 @@ impl ChunkStream for ScanStream {
     async fn next(&mut self) -> EngineResult<Option<ScanChunk>> {
         ScanStream::next(self).await
     }
+
+    fn peak_bytes(&self) -> u64 {
+        ScanStream::peak_bytes(self)
+    }
 }

@@ -2,14 +2,14 @@
 //!
 //! A series that has a point anywhere in the range gets one for every window of it.
 
-use tidemark_engine::model::{Column, FieldType, Value};
+use tidemark_engine::model::{Column, ColumnData, FieldType, Value};
 
 use crate::influxql::ast::Fill;
 
 use super::condition::MIN_TIME;
+use super::control::Control;
 use super::error::{QueryError, Result};
 use super::functions::Points;
-use super::rows;
 use super::window::Windows;
 
 /// A number as a value of a column's type; strings and booleans have none.
@@ -34,13 +34,19 @@ pub fn fill_value_or_zero(fill: Fill, field_type: FieldType) -> Option<Value> {
     })
 }
 
+/// Rows between two looks at whether to give way.
+const STEP_ROWS: u64 = 1024;
+/// Nanoseconds, about, that a row takes.
+const ROW_NS: u64 = 30;
+
 /// Fills one series' points. `buckets_max`: most windows; 0 is no limit.
-pub fn fill(
+pub async fn fill(
     points: Points,
     fill: Fill,
     windows: &Windows,
     ascending: bool,
     buckets_max: u64,
+    control: &Control,
 ) -> Result<Points> {
     let (Some(interval), Some(&first)) = (windows.interval, points.times.first()) else { return Ok(points) };
     let every = interval.every;
@@ -70,7 +76,12 @@ pub fn fill(
     let mut previous: Option<(i64, Option<Value>)> = None;
     let mut made: u64 = 0;
     let mut row = 0;
+    let mut rows = 0;
     loop {
+        rows += 1;
+        if rows % STEP_ROWS == 0 {
+            control.spent(STEP_ROWS * ROW_NS).await?;
+        }
         let next = points.times.get(row).copied();
         let inside = if ascending { expected <= end } else { expected >= end && !unbounded_end };
         if next.is_none() && !inside {
@@ -132,13 +143,23 @@ pub fn fill_absent(column: Column, fill: Fill) -> Column {
         return column;
     }
     let Some(value) = fill_value(fill, column.field_type()) else { return column };
-    let mut out = Column::empty(column.field_type());
-    for row in 0..column.len() {
-        if column.is_present(row) {
-            rows::append(&mut out, &column, row..row + 1);
-        } else {
-            out.push(Some(&value));
-        }
+    let Column { mut data, present } = column;
+    let is_absent = |row: usize| present.as_ref().is_some_and(|bits| !bits.get(row));
+    macro_rules! put {
+        ($values:expr, $value:expr) => {
+            $values
+                .iter_mut()
+                .enumerate()
+                .filter(|(row, _)| is_absent(*row))
+                .for_each(|(_, slot)| *slot = $value)
+        };
     }
-    out
+    match (&mut data, value) {
+        (ColumnData::Float(values), Value::Float(value)) => put!(values, value),
+        (ColumnData::Integer(values), Value::Integer(value)) => put!(values, value),
+        (ColumnData::Unsigned(values), Value::Unsigned(value)) => put!(values, value),
+        // Strings and booleans have no fill value.
+        _ => return Column { data, present },
+    }
+    Column { data, present: None }
 }

@@ -6,7 +6,9 @@
 //!
 //! One per running subquery; it holds one outer series.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -15,11 +17,19 @@ use tidemark_engine::model::{Column, Value};
 use crate::influxql::ast::Fill;
 
 use super::condition::MIN_TIME;
+use super::control::Control;
 use super::error::{QueryError, Result};
 use super::exec::project;
 use super::fill::{between, fill_value_or_zero};
 use super::plan::{CallNode, Plan};
 use super::rows::{self, RowBatch, SeriesId};
+
+/// Rows between two looks at whether to give way.
+const STEP_ROWS: usize = 1024;
+/// Nanoseconds, about, that a cell takes.
+const CELL_NS: u64 = 20;
+/// Nanoseconds, about, that a row takes to be put in order among those of other series.
+const ORDERED_NS: u64 = 60;
 
 /// Rows of one inner series: the calls' values, then what is carried along with them.
 struct Part {
@@ -82,20 +92,20 @@ impl Gathered {
     }
 
     /// The outer series' rows, as the query around reads them. `rows_max`: most rows a fill may make.
-    pub fn finish(self, plan: &Plan, rows_max: u64) -> Result<Option<RowBatch>> {
+    pub async fn finish(self, plan: &Plan, rows_max: u64, control: &Control) -> Result<Option<RowBatch>> {
         let Some(first) = self.parts.first() else { return Ok(None) };
         let series = Rc::new(SeriesId {
             name: first.series.name.clone(),
             tags: first.series.tags[..plan.outer_dimensions].to_vec(),
         });
-        let mut sequence = self.sequence(plan);
+        let mut sequence = self.sequence(plan, control).await?;
         if !plan.calls.is_empty() {
             if let Some(fill) = pending_fill(plan) {
-                sequence = self.filled(&sequence, plan, fill, rows_max)?;
+                sequence = self.filled(&sequence, plan, fill, rows_max, control).await?;
             }
             sequence = self.paged(sequence, plan);
         }
-        let (times, columns) = self.rows(&sequence);
+        let (times, columns) = self.rows(&sequence, control).await?;
         if times.is_empty() {
             return Ok(None);
         }
@@ -127,34 +137,83 @@ impl Gathered {
         a == b || self.parts[a].series == self.parts[b].series
     }
 
+    /// Bytes the order of the rows takes while it is made, beside the rows.
+    pub fn ordering_bytes(&self) -> u64 {
+        let rows: u64 = self.parts.iter().map(|part| part.times.len() as u64).sum();
+        rows * (size_of::<Slot>() + size_of::<(i64, usize)>()) as u64
+    }
+
     /// All rows: by window (or by time, where rows are not of windows), then by inner tags in ascending order.
-    fn sequence(&self, plan: &Plan) -> Vec<Slot> {
+    async fn sequence(&self, plan: &Plan, control: &Control) -> Result<Vec<Slot>> {
         let by_time = match plan.calls.first().map(|call| &call.node) {
             Some(CallNode::Reduce { windows, .. }) => windows.interval.is_some(),
             _ => true,
         };
-        let mut sequence: Vec<(i64, &[Vec<u8>], usize, usize)> = Vec::new();
-        for (at, part) in self.parts.iter().enumerate() {
-            let tags = &part.series.tags[..];
-            let window = |time: i64| match (by_time, plan.windows.interval) {
+        // Least first, whichever way time goes.
+        let key = |time: i64| {
+            let window = match (by_time, plan.windows.interval) {
                 (false, _) => 0,
                 (true, None) => time,
                 (true, Some(_)) => plan.windows.start_of(time),
             };
-            sequence.extend(part.times.iter().enumerate().map(|(row, time)| (window(*time), tags, at, row)));
+            if plan.ascending { window } else { !window }
+        };
+        let ranks = self.ranks(plan);
+        let mut parts: Vec<Vec<(i64, usize)>> = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let mut keyed: Vec<(i64, usize)> = Vec::with_capacity(part.times.len());
+            let mut is_ordered = true;
+            for times in part.times.chunks(STEP_ROWS) {
+                let before = keyed.len();
+                keyed.extend(times.iter().enumerate().map(|(row, time)| (key(*time), before + row)));
+                is_ordered &= keyed[before.saturating_sub(1)..].is_sorted();
+                control.spent(times.len() as u64 * CELL_NS).await?;
+            }
+            // They are in order but for calls that give times of their own, which are few.
+            if !is_ordered {
+                keyed.sort_unstable();
+            }
+            parts.push(keyed);
         }
-        sequence.sort_by(|a, b| {
-            let by_window = a.0.cmp(&b.0);
-            let by_window = if plan.ascending { by_window } else { by_window.reverse() };
-            // Rows that are not folded keep the order of their series.
-            let by_tags = if plan.calls.is_empty() { Ordering::Equal } else { a.1.cmp(b.1) };
-            by_window.then(by_tags).then(a.2.cmp(&b.2)).then(a.3.cmp(&b.3))
-        });
-        sequence.into_iter().map(|(_, _, part, row)| Slot::Row { part, row }).collect()
+        let mut sequence = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+        let mut heads: BinaryHeap<Reverse<(i64, usize, usize, usize)>> = parts
+            .iter()
+            .enumerate()
+            .filter_map(|(at, keyed)| Some(Reverse((keyed.first()?.0, ranks[at], at, 0))))
+            .collect();
+        while let Some(mut head) = heads.peek_mut() {
+            let Reverse((_, rank, part, next)) = *head;
+            sequence.push(Slot::Row { part, row: parts[part][next].1 });
+            match parts[part].get(next + 1) {
+                Some((key, _)) => *head = Reverse((*key, rank, part, next + 1)),
+                None => _ = PeekMut::pop(head),
+            }
+            if sequence.len().is_multiple_of(STEP_ROWS) {
+                control.spent(STEP_ROWS as u64 * ORDERED_NS).await?;
+            }
+        }
+        Ok(sequence)
+    }
+
+    /// Per part, where its tags stand among those of all parts. Rows that are not folded keep the order of their series.
+    fn ranks(&self, plan: &Plan) -> Vec<usize> {
+        if plan.calls.is_empty() {
+            return vec![0; self.parts.len()];
+        }
+        let all: BTreeSet<&[Vec<u8>]> = self.parts.iter().map(|part| &part.series.tags[..]).collect();
+        let ranks: HashMap<&[Vec<u8>], usize> = all.into_iter().zip(0..).collect();
+        self.parts.iter().map(|part| ranks.get(&part.series.tags[..]).copied().unwrap_or(0)).collect()
     }
 
     /// The sequence with windows made by a fill; see the head of the module.
-    fn filled(&self, sequence: &[Slot], plan: &Plan, fill: Fill, rows_max: u64) -> Result<Vec<Slot>> {
+    async fn filled(
+        &self,
+        sequence: &[Slot],
+        plan: &Plan,
+        fill: Fill,
+        rows_max: u64,
+        control: &Control,
+    ) -> Result<Vec<Slot>> {
         let (windows, ascending) = (&plan.windows, plan.ascending);
         let Some(every) = windows.interval.map(|interval| interval.every) else {
             return Ok(sequence.to_vec());
@@ -173,7 +232,12 @@ impl Gathered {
         let mut offset = windows.zone_offset(expected);
         let mut previous: Option<(i64, Option<Value>)> = None;
         let mut at = 0;
+        let mut steps = 0;
         loop {
+            steps += 1;
+            if steps % STEP_ROWS == 0 {
+                control.spent((STEP_ROWS as u64) * CELL_NS).await?;
+            }
             let next = sequence.get(at).map(row_of);
             let mut here = next.filter(|next| self.is_same(next.0, part));
             if here.is_none() {
@@ -217,7 +281,7 @@ impl Gathered {
     }
 
     /// The sequence as columns.
-    fn rows(&self, sequence: &[Slot]) -> (Vec<i64>, Vec<Column>) {
+    async fn rows(&self, sequence: &[Slot], control: &Control) -> Result<(Vec<i64>, Vec<Column>)> {
         let mut columns: Vec<Column> =
             self.parts[0].columns.iter().map(|column| Column::empty(column.field_type())).collect();
         for part in &self.parts {
@@ -231,6 +295,9 @@ impl Gathered {
         }
         let mut times = Vec::with_capacity(sequence.len());
         for slot in sequence {
+            if times.len() % STEP_ROWS == STEP_ROWS - 1 {
+                control.spent((STEP_ROWS * (columns.len() + 1)) as u64 * CELL_NS).await?;
+            }
             match slot {
                 Slot::Row { part, row } => {
                     times.push(self.parts[*part].times[*row]);
@@ -246,7 +313,7 @@ impl Gathered {
                 }
             }
         }
-        (times, columns)
+        Ok((times, columns))
     }
 }
 

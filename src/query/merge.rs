@@ -129,6 +129,11 @@ impl<S: ChunkStream> MergedScan<S> {
         self
     }
 
+    /// The most memory the scans held, all cores together, as far as they have ended.
+    pub fn peak_bytes(&self) -> u64 {
+        self.heads.iter().map(|head| head.stream.peak_bytes()).sum()
+    }
+
     /// The next piece; groups in order, each group's rows in order.
     pub async fn next(&mut self) -> Result<Option<Merged>> {
         if self.ties.is_some()

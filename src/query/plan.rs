@@ -1,13 +1,14 @@
 //! From a resolved SELECT to a plan: which columns are read, what is pushed down to the cores, which calls run over
 //! which points, and how output columns are made of them.
 
+use hashbrown::{HashMap, HashSet};
 use tidemark_engine::model::FieldType;
 use tidemark_engine::scan::filter::Division;
 use tidemark_engine::scan::request::{Expr as ScanExpr, PartialCall, PartialKind, ScanColumn, TagFilter};
 
 use crate::influxql::ast::{BinaryOp, Call, DataType, Expr, Fill, VarRef};
 
-use super::columns::{column_names, field_name, output_fields};
+use super::columns::{column_names, field_name, output_fields, text};
 use super::error::{QueryError, Result};
 use super::eval::{ColumnExpr, scan_expr};
 use super::functions::holt_winters::HoltWinters;
@@ -47,12 +48,33 @@ pub struct Plan {
     /// Least and greatest time to read, inclusive: some calls look before the range.
     pub read: (i64, i64),
     /// The calls the cores compute, when they can compute all.
-    pub partials: Option<Vec<PartialCall>>,
+    pub partials: Option<Partials>,
     /// No field has a type: nothing can come out.
     pub is_null: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// What the cores fold, each once.
+#[derive(Debug, Default)]
+pub struct Partials {
+    pub calls: Vec<PartialCall>,
+    at: HashMap<(usize, PartialKind), usize>,
+}
+
+impl Partials {
+    fn add(&mut self, call: PartialCall) {
+        let next = self.calls.len();
+        if *self.at.entry((call.column, call.kind)).or_insert(next) == next {
+            self.calls.push(call);
+        }
+    }
+
+    /// Where a call's partials stand in an answer of the cores.
+    pub fn position(&self, column: usize, kind: PartialKind) -> Option<usize> {
+        self.at.get(&(column, kind)).copied()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Input {
     pub name: String,
     pub kind: Type,
@@ -184,22 +206,29 @@ impl Planner<'_> {
             end: compiled.end,
         };
 
-        let mut call_exprs: Vec<&Expr> = Vec::new();
+        let mut found_calls: Vec<&Expr> = Vec::new();
         let mut refs: Vec<&VarRef> = Vec::new();
         for field in &fields {
-            calls_in(&field.expr, &mut call_exprs);
+            calls_in(&field.expr, &mut found_calls);
             refs_in(&field.expr, &mut refs);
         }
-        refs.sort();
-        let mut inputs: Vec<Input> = Vec::new();
-        let mut aux = Vec::new();
-        for var in &refs {
-            let kind = self.kind(var);
-            let at = input(&mut inputs, &var.name, kind);
-            if !aux.contains(&at) {
-                aux.push(at);
+        let mut call_exprs: Vec<&Expr> = Vec::new();
+        let mut calls_at: HashMap<String, Vec<usize>> = HashMap::new();
+        for expr in found_calls {
+            let same_text = calls_at.entry(text(expr)).or_default();
+            if !same_text.iter().any(|at| call_exprs[*at] == expr) {
+                same_text.push(call_exprs.len());
+                call_exprs.push(expr);
             }
         }
+        refs.sort();
+        refs.dedup();
+        let mut inputs = Inputs::default();
+        // At first the inputs are those carried along, in the same order.
+        for var in &refs {
+            inputs.position(&var.name, self.kind(var));
+        }
+        let aux: Vec<usize> = (0..inputs.list.len()).collect();
         let selector =
             call_exprs.len() == 1 && matches!(call_exprs[0], Expr::Call(call) if is_selector(&call.name));
         let mut calls = Vec::new();
@@ -221,13 +250,16 @@ impl Planner<'_> {
         };
 
         let slot = |expr: &Expr| -> Option<Option<usize>> {
-            if let Some(at) = call_exprs.iter().position(|call| *call == expr) {
-                return Some(call_positions[at]);
+            if let Expr::Call(_) = expr
+                && let Some(at) = calls_at.get(&text(expr))
+                && let Some(at) = at.iter().find(|at| call_exprs[**at] == expr)
+            {
+                return Some(call_positions[*at]);
             }
             if let Expr::VarRef(var) = expr {
-                let wanted = Input { name: var.name.clone(), kind: self.kind(var) };
-                let at = aux.iter().position(|at| inputs[*at] == wanted)?;
-                return Some((wanted.kind != Type::Unknown).then_some(calls.len() + at));
+                let kind = self.kind(var);
+                let at = inputs.known(&var.name, kind).filter(|at| *at < aux.len())?;
+                return Some((kind != Type::Unknown).then_some(calls.len() + at));
             }
             None
         };
@@ -255,20 +287,20 @@ impl Planner<'_> {
         for source in &resolved.sources {
             match source {
                 ResolvedSource::Measurement(at) => {
-                    if let Some(scan) = self.measurement(at, &inputs)? {
+                    if let Some(scan) = self.measurement(at, &inputs.list)? {
                         sources.push(PlannedSource::Measurement(Box::new(scan)));
                     }
                 }
                 ResolvedSource::Subquery(inner) => {
-                    if let Some(read) = self.subquery(inner, &inputs, &dimensions, read)? {
+                    if let Some(read) = self.subquery(inner, &inputs.list, &dimensions, read)? {
                         sources.push(PlannedSource::Subquery(Box::new(read)));
                     }
                 }
             }
         }
-        let partials = self.partials(&calls, &aux, &inputs, &sources, read, windows);
+        let partials = self.partials(&calls, &aux, &inputs.list, &sources, read, windows);
         Ok(Plan {
-            inputs,
+            inputs: inputs.list,
             dimensions,
             outer_dimensions,
             final_dimensions: self.final_dimensions,
@@ -301,7 +333,7 @@ impl Planner<'_> {
         call: &Call,
         windows: Windows,
         selector: bool,
-        inputs: &mut Vec<Input>,
+        inputs: &mut Inputs,
     ) -> Result<Option<CallPlan>> {
         let integer = |at: usize| match call.args.get(at) {
             Some(Expr::Integer(value)) => *value,
@@ -413,7 +445,7 @@ impl Planner<'_> {
         if matches!(function, Reduce::Top(_) | Reduce::Bottom(_)) && call.args.len() > 2 {
             for argument in &call.args[1..call.args.len() - 1] {
                 if let Expr::VarRef(var) = argument {
-                    per.push(input_of(inputs, &var.name, self.kind(var)));
+                    per.push(inputs.position(&var.name, self.kind(var)));
                 }
             }
         }
@@ -436,13 +468,13 @@ impl Planner<'_> {
         &self,
         argument: &Expr,
         windows: Windows,
-        inputs: &mut Vec<Input>,
+        inputs: &mut Inputs,
     ) -> Result<Option<(CallInput, FieldType)>> {
         match argument {
             Expr::VarRef(var) => {
                 let kind = self.kind(var);
                 let Some(field_type) = kind.field_type() else { return Ok(None) };
-                Ok(Some((CallInput::Column(input(inputs, &var.name, kind)), field_type)))
+                Ok(Some((CallInput::Column(inputs.position(&var.name, kind)), field_type)))
             }
             Expr::Call(call) => {
                 if type_of(argument, &|var| self.kind(var))? == Type::Unknown {
@@ -463,7 +495,11 @@ impl Planner<'_> {
         let mut has_field = false;
         for input in inputs {
             let there = type_at(&at.schema, &input.name);
-            let is_field = at.schema.fields.iter().any(|(name, _)| name == input.name.as_bytes());
+            let is_field = at
+                .schema
+                .fields
+                .binary_search_by(|(name, _)| name.as_slice().cmp(input.name.as_bytes()))
+                .is_ok();
             let column = match (input.kind, there) {
                 (Type::Unknown, _) => None,
                 (Type::Tag, _) => Some(ScanColumn::Tag { name: input.name.clone().into_bytes() }),
@@ -589,20 +625,19 @@ impl Planner<'_> {
         sources: &[PlannedSource],
         read: (i64, i64),
         windows: Windows,
-    ) -> Option<Vec<PartialCall>> {
+    ) -> Option<Partials> {
         if calls.is_empty() || !aux.is_empty() || windows.zone.is_some() {
             return None;
         }
-        let mut names = Vec::new();
+        let mut names: HashSet<&[u8]> = HashSet::new();
         for source in sources {
             let PlannedSource::Measurement(scan) = source else { return None };
             // Every column must be read of every measurement, and no name may come twice.
-            if scan.positions.iter().any(Option::is_none) || names.contains(&&scan.at.schema.measurement) {
+            if scan.positions.iter().any(Option::is_none) || !names.insert(&scan.at.schema.measurement) {
                 return None;
             }
-            names.push(&scan.at.schema.measurement);
         }
-        let mut partials = Vec::new();
+        let mut partials = Partials::default();
         for call in calls {
             add_partials(&call.node, inputs, read, &mut partials)?;
         }
@@ -626,22 +661,14 @@ pub fn partial_kinds(function: &Reduce, kind: Type) -> Option<&'static [PartialK
     })
 }
 
-fn add_partials(
-    node: &CallNode,
-    inputs: &[Input],
-    read: (i64, i64),
-    partials: &mut Vec<PartialCall>,
-) -> Option<()> {
+fn add_partials(node: &CallNode, inputs: &[Input], read: (i64, i64), partials: &mut Partials) -> Option<()> {
     match node {
         CallNode::Reduce { function, from: CallInput::Column(column), windows, .. } => {
             if (windows.start, windows.end) != read || inputs[*column].kind == Type::Tag {
                 return None;
             }
             for kind in partial_kinds(function, inputs[*column].kind)? {
-                let call = PartialCall { column: *column, kind: *kind };
-                if !partials.contains(&call) {
-                    partials.push(call);
-                }
+                partials.add(PartialCall { column: *column, kind: *kind });
             }
             Some(())
         }
@@ -680,16 +707,28 @@ fn unsupported(name: &str, input: FieldType) -> QueryError {
     QueryError::statement(format!("unsupported {name} iterator type: *query.{of}InterruptIterator"))
 }
 
-fn input(inputs: &mut Vec<Input>, name: &str, kind: Type) -> usize {
-    input_of(inputs, name, kind)
+/// The inputs found so far. Wildcards make thousands of them, so they are looked up by hash.
+#[derive(Default)]
+struct Inputs {
+    list: Vec<Input>,
+    at: HashMap<Input, usize>,
 }
 
-fn input_of(inputs: &mut Vec<Input>, name: &str, kind: Type) -> usize {
-    let wanted = Input { name: name.to_string(), kind };
-    inputs.iter().position(|held| *held == wanted).unwrap_or_else(|| {
-        inputs.push(wanted);
-        inputs.len() - 1
-    })
+impl Inputs {
+    fn known(&self, name: &str, kind: Type) -> Option<usize> {
+        self.at.get(&Input { name: name.to_string(), kind }).copied()
+    }
+
+    /// Where an input stands, added when it is new.
+    fn position(&mut self, name: &str, kind: Type) -> usize {
+        let input = Input { name: name.to_string(), kind };
+        let next = self.list.len();
+        let at = *self.at.entry_ref(&input).or_insert(next);
+        if at == next {
+            self.list.push(input);
+        }
+        at
+    }
 }
 
 /// A condition as a choice of series and a choice of rows.

@@ -239,12 +239,12 @@ pub fn type_in(sources: &[ResolvedSource], var: &VarRef) -> Type {
 pub fn type_at(schema: &MeasurementSchema, name: &str) -> Type {
     let name = name.as_bytes();
     let mut found = Type::Unknown;
-    for (field, field_type) in &schema.fields {
-        if field == name {
-            found = found.stronger((*field_type).into());
-        }
+    // Both lists are sorted, and may be long.
+    let first = schema.fields.partition_point(|(field, _)| field.as_slice() < name);
+    for (_, field_type) in schema.fields[first..].iter().take_while(|(field, _)| field == name) {
+        found = found.stronger((*field_type).into());
     }
-    if found == Type::Unknown && schema.tag_keys.iter().any(|key| key == name) {
+    if found == Type::Unknown && schema.tag_keys.binary_search_by(|key| key.as_slice().cmp(name)).is_ok() {
         found = Type::Tag;
     }
     found
@@ -485,13 +485,13 @@ fn is_expandable(function: &str, found: Type) -> bool {
     }
 }
 
-/// Calls of an expression that are no math functions, outermost only, each once.
+/// Calls of an expression that are no math functions, outermost only.
 pub fn calls_in<'a>(expr: &'a Expr, found: &mut Vec<&'a Expr>) {
     match expr {
         Expr::Call(call) if is_math_function(&call.name) => {
             call.args.iter().for_each(|argument| calls_in(argument, found));
         }
-        Expr::Call(_) if !found.contains(&expr) => found.push(expr),
+        Expr::Call(_) => found.push(expr),
         Expr::Binary(binary) => {
             calls_in(&binary.left, found);
             calls_in(&binary.right, found);
@@ -501,13 +501,13 @@ pub fn calls_in<'a>(expr: &'a Expr, found: &mut Vec<&'a Expr>) {
     }
 }
 
-/// References of an expression that stand outside of calls (math functions are looked into), each once.
+/// References of an expression that stand outside of calls (math functions are looked into).
 pub fn refs_in<'a>(expr: &'a Expr, found: &mut Vec<&'a VarRef>) {
     match expr {
         Expr::Call(call) if is_math_function(&call.name) => {
             call.args.iter().for_each(|argument| refs_in(argument, found));
         }
-        Expr::VarRef(var) if !found.contains(&var) => found.push(var),
+        Expr::VarRef(var) => found.push(var),
         Expr::Binary(binary) => {
             refs_in(&binary.left, found);
             refs_in(&binary.right, found);

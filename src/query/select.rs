@@ -14,6 +14,9 @@ use super::rewrite::{Defaults, Limits, resolve};
 use super::rows::RowBatch;
 use super::source::DataSource;
 
+/// Nanoseconds, about, that a sink takes for a cell.
+const ENCODED_CELL_NS: u64 = 15;
+
 /// What a statement runs with.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -71,7 +74,9 @@ pub async fn select<D: DataSource, S: ResultSink>(
     let mut stream = SelectStream::new(&plan, source, context.control.clone(), context.now as u64);
     let columns = header(&plan, &time_name);
     while let Some(batch) = stream.next().await? {
+        let cells = batch.times.len() * columns.len();
         sink.series(piece(&plan, &columns, batch)).await?;
+        context.control.spent(ENCODED_CELL_NS * cells as u64).await?;
     }
     Ok(())
 }

@@ -49,4 +49,7 @@ pub trait DataSource {
 /// A scan's chunks from one core, in the order [`ScanChunk`] promises.
 pub trait ChunkStream {
     async fn next(&mut self) -> EngineResult<Option<ScanChunk>>;
+
+    /// The most memory the scan held at once, bytes; known when it has ended.
+    fn peak_bytes(&self) -> u64;
 }

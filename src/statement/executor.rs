@@ -36,6 +36,8 @@ pub struct Asked {
     pub user: Option<UserInfo>,
     /// Asked by GET: statements that change something get a warning.
     pub read_only: bool,
+    /// When the request came (monotonic): its statements share the time of `query-timeout`. `None`: each has it anew.
+    pub since_ns: Option<u64>,
 }
 
 /// One per core; cheap to clone.
@@ -171,7 +173,9 @@ impl Executor {
         let result = match inner.timeout {
             None => until_ended(&control, run).await,
             Some(most) => {
-                let ended = runtime.timeout(most, until_ended(&control, run)).await;
+                let spent = asked.since_ns.map_or(0, |since| started_ns.saturating_sub(since));
+                let left = most.saturating_sub(Duration::from_nanos(spent));
+                let ended = runtime.timeout(left, until_ended(&control, run)).await;
                 ended.unwrap_or_else(|| {
                     control.end(End::Timeout);
                     Err(QueryError::Timeout)
@@ -180,9 +184,11 @@ impl Executor {
         };
         let took_ns = runtime.monotonic_ns() - started_ns;
         counters::add(&counters.query_duration_ns, took_ns);
+        counters::add(&counters.query_memory_bytes, control.peak_bytes());
         counters::add(&counters.queries_finished, 1);
         if inner.log_after.is_some_and(|after| took_ns > after.as_nanos() as u64) {
-            tracing::warn!(query = %text, database = %asked.database, took_ms = took_ns / 1_000_000, "slow query");
+            let (took_ms, memory_bytes) = (took_ns / 1_000_000, control.peak_bytes());
+            tracing::warn!(query = %text, database = %asked.database, took_ms, memory_bytes, "slow query");
         }
         match &result {
             Err(QueryError::Timeout) if inner.log_timeouts => {

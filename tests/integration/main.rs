@@ -4,6 +4,7 @@ mod authentication;
 mod clients;
 mod continuous_query;
 mod full;
+mod hostile;
 mod inputs;
 mod kill;
 mod limits;

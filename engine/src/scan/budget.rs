@@ -9,13 +9,14 @@ use crate::pool::Reservation;
 /// One per scan; everything is given back when it ends.
 pub struct Budget {
     held: Cell<u64>,
+    peak: Cell<u64>,
     max: u64,
     reservation: Option<RefCell<Reservation>>,
 }
 
 impl Budget {
     pub fn new(max: u64, reservation: Option<Reservation>) -> Self {
-        Self { held: Cell::new(0), max, reservation: reservation.map(RefCell::new) }
+        Self { held: Cell::new(0), peak: Cell::new(0), max, reservation: reservation.map(RefCell::new) }
     }
 
     /// `Error::Budget` beyond the limit, or when the core's pool has no more.
@@ -29,6 +30,7 @@ impl Budget {
             reservation.grow(bytes).map_err(|_| Error::Budget { wanted, max: self.held.get() })?;
         }
         self.held.set(wanted);
+        self.peak.set(self.peak.get().max(wanted));
         Ok(())
     }
 
@@ -53,6 +55,11 @@ impl Budget {
 
     pub fn held(&self) -> u64 {
         self.held.get()
+    }
+
+    /// The most that was held at once.
+    pub fn peak(&self) -> u64 {
+        self.peak.get()
     }
 
     pub fn free(&self) -> u64 {

@@ -285,9 +285,14 @@ impl<D: Disk> Scan<D> {
         }
     }
 
-    /// Bytes held now, for counters.
+    /// Bytes held now.
     pub fn held_bytes(&self) -> u64 {
         self.budget.held()
+    }
+
+    /// The most bytes held at once so far.
+    pub fn peak_bytes(&self) -> u64 {
+        self.budget.peak()
     }
 }
 

@@ -1,5 +1,7 @@
 //! From stored columns to the columns a request asks for: which fields to decode, the row filter, types.
 
+use hashbrown::HashMap;
+
 use super::filter::{Division, Program, SeriesProgram, Verdict, keep_selected};
 use super::request::{ScanColumn, ScanRequest};
 use crate::error::Result;
@@ -9,7 +11,10 @@ use crate::model::{Bitmap, Column, ColumnData, FieldType, Rows, StringColumn, se
 pub struct Projection {
     /// Names of the stored fields to decode, each once.
     pub wanted: Vec<Vec<u8>>,
+    positions: HashMap<Vec<u8>, usize>,
     pub outputs: Vec<Output>,
+    /// Per output: no later one needs the same field.
+    is_last_use: Vec<bool>,
     filter: Option<Program>,
     /// Per field of the filter, its position in `wanted`.
     filter_fields: Vec<usize>,
@@ -39,13 +44,14 @@ pub struct OutputRows {
 impl Projection {
     pub fn new(request: &ScanRequest) -> Result<Self> {
         let mut wanted: Vec<Vec<u8>> = Vec::new();
+        let mut positions: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut position = |name: &Vec<u8>| {
-            wanted.iter().position(|field| field == name).unwrap_or_else(|| {
+            *positions.entry_ref(name).or_insert_with(|| {
                 wanted.push(name.clone());
                 wanted.len() - 1
             })
         };
-        let outputs = request
+        let outputs: Vec<Output> = request
             .columns
             .iter()
             .map(|column| match column {
@@ -58,7 +64,14 @@ impl Projection {
         let filter =
             request.rows.as_ref().map(|expr| Program::compile(expr, Division::Integer)).transpose()?;
         let filter_fields = filter.iter().flat_map(Program::fields).map(position).collect();
-        Ok(Self { wanted, outputs, filter, filter_fields })
+        let mut is_used = vec![false; wanted.len()];
+        let mut is_last_use: Vec<bool> = outputs
+            .iter()
+            .rev()
+            .map(|output| output.wanted().is_some_and(|at| !std::mem::replace(&mut is_used[at], true)))
+            .collect();
+        is_last_use.reverse();
+        Ok(Self { wanted, positions, outputs, is_last_use, filter, filter_fields })
     }
 
     /// Types of the outputs.
@@ -92,8 +105,8 @@ impl Projection {
         let mut times = rows.times;
         let mut stored: Vec<Option<Column>> = vec![None; self.wanted.len()];
         for (field, column) in rows.fields.into_iter().zip(rows.columns) {
-            if let Some(at) = self.wanted.iter().position(|name| *name == field.name) {
-                stored[at] = Some(column);
+            if let Some(at) = self.positions.get(&field.name) {
+                stored[*at] = Some(column);
             }
         }
         if let Some(filter) = &series.filter {
@@ -112,9 +125,8 @@ impl Projection {
         for (at, output) in self.outputs.iter().enumerate() {
             columns.push(match output {
                 Output::Field { wanted, as_type, cast } => {
-                    let is_last_use =
-                        !self.outputs[at + 1..].iter().any(|later| later.wanted() == Some(*wanted));
-                    let column = if is_last_use { stored[*wanted].take() } else { stored[*wanted].clone() };
+                    let column =
+                        if self.is_last_use[at] { stored[*wanted].take() } else { stored[*wanted].clone() };
                     column
                         .and_then(|column| converted(column, *as_type, *cast))
                         .unwrap_or_else(|| Column::absent_rows(*as_type, times.len()))

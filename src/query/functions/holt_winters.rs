@@ -1,4 +1,9 @@
 //! Holt-Winters forecasts: damped trend, multiplicative seasons, fitted by the Nelder-Mead simplex method.
+//!
+//! A fit of many points takes long: it gives way, and may be ended, between two walks over the points.
+
+use super::super::control::Control;
+use super::super::error::{QueryError, Result};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,20 +27,34 @@ const EPSILON: f64 = 1.0e-4;
 const ITERATIONS_MAX: usize = 1000;
 /// Most windows a fit covers; it walks all of them thousands of times.
 const SLOTS_MAX: usize = 1 << 20;
+/// Longest season that is fitted: the simplex has a corner, of as many numbers, per point of a season.
+const SEASON_MAX: usize = 1024;
+/// Nanoseconds, about, that one point of a walk takes.
+const SLOT_NS: usize = 5;
 
 /// Forecast (and fit) of the points of one series; absent points are holes to be bridged.
-pub fn forecast(wanted: HoltWinters, times: &[i64], values: &[f64]) -> Vec<(i64, f64)> {
+pub async fn forecast(
+    wanted: HoltWinters,
+    times: &[i64],
+    values: &[f64],
+    control: &Control,
+) -> Result<Vec<(i64, f64)>> {
     let interval = wanted.interval.max(1);
     let season = wanted.season.max(1);
     let seasonal = wanted.season > 1;
     if times.len() < 2 || (seasonal && times.len() <= season) {
-        return Vec::new();
+        return Ok(Vec::new());
+    }
+    if season > SEASON_MAX {
+        return Err(QueryError::statement(format!(
+            "holt_winters() takes seasons of {SEASON_MAX} points at most, got {season}"
+        )));
     }
     let start = times[0];
     let stop = times[times.len() - 1];
     let slots = ((stop - start) / interval + 1) as usize;
     if slots > SLOTS_MAX {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     // Holes between points stay unknown to the fit.
     let mut series = vec![f64::NAN; slots];
@@ -60,7 +79,7 @@ pub fn forecast(wanted: HoltWinters, times: &[i64], values: &[f64]) -> Vec<(i64,
                 while phi < GUESSES_UPPER {
                     let mut guess = vec![alpha, beta, gamma, phi, initial_level, initial_trend];
                     guess.extend(&first_season);
-                    let (error, parameters) = minimize(&|parameters| model.error(parameters), guess);
+                    let (error, parameters) = minimize(&model, guess, control).await?;
                     if best.as_ref().is_none_or(|(least, _)| error < *least) {
                         best = Some((error, parameters));
                     }
@@ -75,15 +94,15 @@ pub fn forecast(wanted: HoltWinters, times: &[i64], values: &[f64]) -> Vec<(i64,
         }
         alpha += GUESSES_STEP;
     }
-    let Some((_, mut parameters)) = best else { return Vec::new() };
+    let Some((_, mut parameters)) = best else { return Ok(Vec::new()) };
     bound(&mut parameters);
     let fitted = model.run(&parameters, slots + wanted.horizon);
-    fitted
+    let points = fitted
         .into_iter()
         .enumerate()
         .filter(|(slot, value)| (wanted.with_fit || *slot >= slots) && value.is_finite())
-        .map(|(slot, value)| (start + slot as i64 * interval, value))
-        .collect()
+        .map(|(slot, value)| (start + slot as i64 * interval, value));
+    Ok(points.collect())
 }
 
 struct Model<'a> {
@@ -191,50 +210,50 @@ fn bound(parameters: &mut [f64]) {
     }
 }
 
-/// The downhill simplex method from a start point: (least value, where).
-fn minimize(function: &dyn Fn(&[f64]) -> f64, start: Vec<f64>) -> (f64, Vec<f64>) {
+/// The downhill simplex method from a start point: (least error, where).
+async fn minimize(model: &Model<'_>, start: Vec<f64>, control: &Control) -> Result<(f64, Vec<f64>)> {
     let n = start.len();
+    let walk_ns = (SLOT_NS * (model.series.len() + n)) as u64;
+    let measured = async |point: Vec<f64>| -> Result<(f64, Vec<f64>)> {
+        control.spent(walk_ns).await?;
+        Ok((model.error(&point), point))
+    };
     let mut simplex: Vec<(f64, Vec<f64>)> = Vec::with_capacity(n + 1);
     let pn = ((n as f64 + 1.0).sqrt() - 1.0 + n as f64) / (n as f64 * 2f64.sqrt());
     let qn = ((n as f64 + 1.0).sqrt() - 1.0) / (n as f64 * 2f64.sqrt());
-    simplex.push((function(&start), start.clone()));
+    simplex.push(measured(start.clone()).await?);
     for vertex in 0..n {
         let point: Vec<f64> =
             start.iter().enumerate().map(|(at, x)| x + if at == vertex { pn } else { qn }).collect();
-        simplex.push((function(&point), point));
+        simplex.push(measured(point).await?);
     }
     for _ in 0..ITERATIONS_MAX {
         simplex.sort_by(|a, b| a.0.total_cmp(&b.0));
+        control.spent((n * n) as u64).await?;
         let centroid: Vec<f64> = (0..n)
             .map(|at| simplex[..n].iter().map(|(_, point)| point[at]).sum::<f64>() / n as f64)
             .collect();
-        let towards = |factor: f64, worst: &[f64]| -> (f64, Vec<f64>) {
-            let point: Vec<f64> = centroid
-                .iter()
-                .zip(worst)
-                .map(|(center, worst)| center + factor * (center - worst))
-                .collect();
-            (function(&point), point)
-        };
         let worst = simplex[n].1.clone();
-        let reflected = towards(1.0, &worst);
+        let towards = |factor: f64| -> Vec<f64> {
+            let pairs = centroid.iter().zip(&worst);
+            pairs.map(|(center, worst)| center + factor * (center - worst)).collect()
+        };
+        let reflected = measured(towards(1.0)).await?;
         if reflected.0 < simplex[0].0 {
-            let expanded = towards(2.0, &worst);
+            let expanded = measured(towards(2.0)).await?;
             simplex[n] = if expanded.0 < reflected.0 { expanded } else { reflected };
         } else if reflected.0 < simplex[n - 1].0 {
             simplex[n] = reflected;
         } else {
-            let contracted =
-                if reflected.0 < simplex[n].0 { towards(0.5, &worst) } else { towards(-0.5, &worst) };
+            let contracted = measured(towards(if reflected.0 < simplex[n].0 { 0.5 } else { -0.5 })).await?;
             if contracted.0 < simplex[n].0 {
                 simplex[n] = contracted;
             } else {
                 let least = simplex[0].1.clone();
                 for vertex in &mut simplex[1..] {
-                    for (x, least) in vertex.1.iter_mut().zip(&least) {
-                        *x = least + (*x - least) / 2.0;
-                    }
-                    vertex.0 = function(&vertex.1);
+                    let pairs = vertex.1.iter().zip(&least);
+                    let point = pairs.map(|(x, least)| least + (x - least) / 2.0).collect();
+                    *vertex = measured(point).await?;
                 }
             }
         }
@@ -246,5 +265,5 @@ fn minimize(function: &dyn Fn(&[f64]) -> f64, start: Vec<f64>) -> (f64, Vec<f64>
         }
     }
     simplex.sort_by(|a, b| a.0.total_cmp(&b.0));
-    simplex.swap_remove(0)
+    Ok(simplex.swap_remove(0))
 }

@@ -28,6 +28,10 @@ impl ChunkStream for NoStream {
     async fn next(&mut self) -> EngineResult<Option<ScanChunk>> {
         Ok(None)
     }
+
+    fn peak_bytes(&self) -> u64 {
+        0
+    }
 }
 
 fn passes(filter: &TagFilter, key: &[u8]) -> bool {

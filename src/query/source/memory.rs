@@ -111,6 +111,10 @@ impl ChunkStream for MemoryStream {
     async fn next(&mut self) -> EngineResult<Option<ScanChunk>> {
         Ok(self.0.pop_front())
     }
+
+    fn peak_bytes(&self) -> u64 {
+        0
+    }
 }
 
 impl DataSource for MemorySource {
