@@ -12,20 +12,23 @@
 //!     row              varint shape + 1, zigzag change of the timestamp's difference to the row before,
 //!                      varint length of the values, values as they stood in the batch (docs/formats/batch.md)
 //!
-//! Inserting touches the series' list head and the end of its last chunk: two cache misses.
+//! Inserting touches the series' list head and the end of its last chunk: two cache misses, waited for in groups of rows.
 
 use std::rc::Rc;
 
-use crate::index::active::{ActiveIndex, SeriesPosition, Shape, ShapePosition};
+use crate::index::active::{ActiveIndex, NO_POSITION, SeriesPosition, Shape, ShapePosition};
 use crate::limits::CACHE_GENERATION_BYTES_MAX;
 use crate::model::batch::{take_value, take_varint, unzigzag, value_length, zigzag};
 use crate::model::{Batch, Column, ColumnData, Field, FieldType, Rows, TimeRange, Value};
+use crate::prefetch::prefetch;
 
 const PAGE_BITS: u32 = 16;
 const PAGE_BYTES: usize = 1 << PAGE_BITS;
 const CHUNK_HEADER_BYTES: usize = 8;
 const CHUNK_BYTES_MIN: usize = 40;
 const CHUNK_BYTES_MAX: usize = 4096;
+/// Rows whose lists are asked of memory together.
+const APPENDED_TOGETHER: usize = 16;
 /// Most bytes of a row before its values: three varints.
 const ROW_HEADER_MAX: usize = 5 + 10 + 5;
 
@@ -66,6 +69,16 @@ struct RowList {
 }
 
 const OUT_OF_ORDER: u32 = 1 << 31;
+
+/// A row that is appended next: the series and shape it has here, its bytes and the number of its values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Placed<'a> {
+    position: SeriesPosition,
+    shape: ShapePosition,
+    timestamp: i64,
+    bytes: &'a [u8],
+    values: u32,
+}
 
 /// What an insert did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -140,12 +153,7 @@ impl Cache {
     pub fn insert(&mut self, index: &mut ActiveIndex, batch: &Batch, refused: &[bool]) -> Inserted {
         // Series and shapes are looked up once per batch; rows then only follow numbers.
         let mut inserted = Inserted::default();
-        let series: Vec<Option<SeriesPosition>> = (0..batch.series_count() as u32)
-            .map(|at| {
-                let (hash, key) = batch.series(at);
-                index.position(hash, key)
-            })
-            .collect();
+        let series = index.positions_of(batch);
         let shapes: Vec<Option<(ShapePosition, u32)>> = (0..batch.shape_count() as u32)
             .map(|at| {
                 let is_refused = refused.get(at as usize).copied().unwrap_or(false);
@@ -161,20 +169,46 @@ impl Cache {
         if self.lists.len() < index.len() {
             self.grow_lists(index.len());
         }
-        for row in batch.rows() {
-            let Some((shape, values)) = shapes[row.shape as usize] else {
-                inserted.refused += 1;
-                continue;
-            };
-            let position = series[row.series as usize];
-            if position.is_some_and(|position| self.append(position, shape, row.timestamp, row.values)) {
-                inserted.rows += 1;
-                inserted.values += u64::from(values);
-            } else {
-                inserted.full += 1;
+        let mut rows = batch.rows();
+        let mut group = [Placed::default(); APPENDED_TOGETHER];
+        loop {
+            let mut count = 0;
+            while count < APPENDED_TOGETHER {
+                let Some(row) = rows.next() else { break };
+                let Some((shape, values)) = shapes[row.shape as usize] else {
+                    inserted.refused += 1;
+                    continue;
+                };
+                let position = series[row.series as usize];
+                if position == NO_POSITION {
+                    inserted.full += 1;
+                    continue;
+                }
+                prefetch(&self.lists, position as usize);
+                prefetch(&self.lists, position as usize + 1);
+                let (timestamp, bytes) = (row.timestamp, row.values);
+                group[count] = Placed { position, shape, timestamp, bytes, values };
+                count += 1;
+            }
+            let group = &group[..count];
+            if group.is_empty() {
+                return inserted;
+            }
+            for placed in group {
+                let list = &self.lists[placed.position as usize];
+                if let Some(page) = self.pages.get((list.tail >> PAGE_BITS) as usize) {
+                    prefetch(page, (list.tail as usize & (PAGE_BYTES - 1)) + list.tail_used as usize);
+                }
+            }
+            for placed in group {
+                if self.append(placed.position, placed.shape, placed.timestamp, placed.bytes) {
+                    inserted.rows += 1;
+                    inserted.values += u64::from(placed.values);
+                } else {
+                    inserted.full += 1;
+                }
             }
         }
-        inserted
     }
 
     /// By an eighth at least: doubling would cost a large shard twice its lists.
@@ -329,6 +363,22 @@ impl Cache {
         (!rows.is_empty()).then_some(rows)
     }
 
+    /// Reads the rows of a series in time order, merged, of all fields, over those read before; false when there are none.
+    pub fn read_again(&self, index: &ActiveIndex, position: SeriesPosition, reused: &mut ReusedRows) -> bool {
+        let count = self.row_count(position);
+        if count == 0 {
+            return false;
+        }
+        let list = self.lists[position as usize];
+        let mut rows = std::mem::take(reused).begin(index.shapes(), count);
+        self.each_row(list, |shape, timestamp, values| rows.push(shape, timestamp, values));
+        *reused = rows.into_reused();
+        if list.rows & OUT_OF_ORDER != 0 {
+            reused.rows.bring_to_order();
+        }
+        true
+    }
+
     /// Takes out the rows of a series within `time`; how many.
     pub fn delete(&mut self, position: SeriesPosition, time: TimeRange) -> u64 {
         let count = self.row_count(position);
@@ -441,32 +491,74 @@ impl RowHeader {
     }
 }
 
+/// Rows of one series after the other in the same columns, as long as they are of one shape.
+#[derive(Debug, Default)]
+pub struct ReusedRows {
+    rows: Rows,
+    layout: Layout,
+}
+
+impl std::ops::Deref for ReusedRows {
+    type Target = Rows;
+
+    fn deref(&self) -> &Rows {
+        &self.rows
+    }
+}
+
+impl ReusedRows {
+    fn begin(mut self, shapes: &[Rc<Shape>], capacity: usize) -> Transposed<'_> {
+        self.rows.times.clear();
+        if self.layout.is_mixed {
+            self = Self::default();
+        }
+        self.rows.columns.iter_mut().for_each(Column::clear);
+        Transposed { shapes, wanted: None, rows: self.rows, capacity, layout: self.layout }
+    }
+}
+
+/// How the rows of the shape last seen lie in columns.
+#[derive(Debug, Default)]
+struct Layout {
+    shape: Option<ShapePosition>,
+    /// Per field, its column.
+    columns: Vec<Option<usize>>,
+    /// Whether the shape fills every column, all integers: the plain loop.
+    is_plain: bool,
+    /// Whether the columns are those of more shapes than this one.
+    is_mixed: bool,
+}
+
 /// Rows on their way into columns.
 struct Transposed<'a> {
     shapes: &'a [Rc<Shape>],
     wanted: Option<&'a [Vec<u8>]>,
     rows: Rows,
     capacity: usize,
-    /// Of the shape last seen: per field, its column.
-    shape: Option<ShapePosition>,
-    columns: Vec<Option<usize>>,
-    /// Whether the shape last seen fills every column, all integers: the plain loop.
-    is_plain: bool,
+    layout: Layout,
 }
 
 impl<'a> Transposed<'a> {
     fn new(shapes: &'a [Rc<Shape>], wanted: Option<&'a [Vec<u8>]>, capacity: usize) -> Self {
         let rows = Rows { times: Vec::with_capacity(capacity), ..Rows::default() };
-        Self { shapes, wanted, rows, capacity, shape: None, columns: Vec::new(), is_plain: false }
+        Self { shapes, wanted, rows, capacity, layout: Layout::default() }
     }
 
     fn enter(&mut self, position: ShapePosition) {
-        self.shape = Some(position);
-        self.columns.clear();
+        if self.rows.times.is_empty() {
+            // Columns of an earlier series with another shape.
+            self.rows.fields.clear();
+            self.rows.columns.clear();
+            self.layout.is_mixed = false;
+        } else {
+            self.layout.is_mixed = true;
+        }
+        let mut columns = std::mem::take(&mut self.layout.columns);
+        columns.clear();
         let shape = &self.shapes[position as usize];
         for field in &shape.fields {
             if self.wanted.is_some_and(|wanted| !wanted.contains(&field.name)) {
-                self.columns.push(None);
+                columns.push(None);
                 continue;
             }
             let at = self.rows.field(&field.name).unwrap_or_else(|| {
@@ -474,24 +566,26 @@ impl<'a> Transposed<'a> {
                 self.rows.columns.push(column_with(field, self.rows.times.len(), self.capacity));
                 self.rows.fields.len() - 1
             });
-            self.columns.push(Some(at));
+            columns.push(Some(at));
         }
-        self.is_plain = self.columns.iter().enumerate().all(|(at, column)| *column == Some(at))
-            && self.columns.len() == self.rows.columns.len()
+        self.layout.is_plain = columns.iter().enumerate().all(|(at, column)| *column == Some(at))
+            && columns.len() == self.rows.columns.len()
             && shape.fields.iter().all(|field| field.field_type == FieldType::Integer)
             && self
                 .rows
                 .columns
                 .iter()
                 .all(|column| column.present.is_none() && column.field_type() == FieldType::Integer);
+        self.layout.columns = columns;
+        self.layout.shape = Some(position);
     }
 
     #[inline]
     fn push(&mut self, shape: ShapePosition, timestamp: i64, mut values: &[u8]) {
-        if self.shape != Some(shape) {
+        if self.layout.shape != Some(shape) {
             self.enter(shape);
         }
-        if self.is_plain {
+        if self.layout.is_plain {
             for column in &mut self.rows.columns {
                 if let ColumnData::Integer(out) = &mut column.data {
                     out.push(unzigzag(take(&mut values)));
@@ -501,7 +595,7 @@ impl<'a> Transposed<'a> {
             return;
         }
         let rows = self.rows.times.len();
-        for (field, column) in self.shapes[shape as usize].fields.iter().zip(&self.columns) {
+        for (field, column) in self.shapes[shape as usize].fields.iter().zip(&self.layout.columns) {
             let Some(at) = *column else {
                 let length = value_length(values, field.field_type).unwrap_or(values.len());
                 values = &values[length..];
@@ -519,6 +613,10 @@ impl<'a> Transposed<'a> {
 
     fn finish(self) -> Rows {
         self.rows
+    }
+
+    fn into_reused(self) -> ReusedRows {
+        ReusedRows { rows: self.rows, layout: self.layout }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod model;
 pub mod pool;
 pub mod postings;
+mod prefetch;
 pub mod scan;
 pub mod shard;
 pub mod stats;

@@ -25,8 +25,9 @@ pub fn put_point<'a>(
 
 /// Appends every row of a batch as a line with its newline.
 pub fn put_batch(out: &mut Vec<u8>, points: &Batch) {
+    let series = points.series().whole();
     for row in points.rows() {
-        out.extend_from_slice(points.series(row.series).1);
+        out.extend_from_slice(series.get(row.series).1);
         let mut values = row.values;
         for (at, (field_type, name)) in points.shape(row.shape).fields().enumerate() {
             out.push(if at == 0 { b' ' } else { b',' });

@@ -233,7 +233,7 @@ impl Router {
             false => self.elsewhere.get(&(point.series, batch)).copied(),
         };
         let position = known.unwrap_or_else(|| {
-            self.bytes += point.key.len() + 12;
+            self.bytes += point.key.len() + 10;
             self.batches[batch as usize].builder.add_series(point.hash, point.key)
         });
         let place = Place { epoch: self.epoch, route: self.current as u32, batch, position };
@@ -269,7 +269,7 @@ impl Sink for Router {
         let shape = building.shape(point);
         building.builder.add_row(place.position, shape, timestamp, point.values);
         building.lines.push(point.line);
-        self.bytes += point.values.len() + 20;
+        self.bytes += point.values.len() + 8;
         self.points += 1;
         self.earliest = self.earliest.min(timestamp);
         Flow::Continue

@@ -157,9 +157,9 @@ pub(crate) fn rows(writer: &Writer<Fake>) -> Vec<(String, i64)> {
         .values()
         .flatten()
         .flat_map(|batch| {
-            batch
-                .rows()
-                .map(|row| (String::from_utf8_lossy(batch.series(row.series).1).into_owned(), row.timestamp))
+            let keys = batch.series().whole();
+            let key = |series: u32| String::from_utf8_lossy(keys.get(series).1).into_owned();
+            batch.rows().map(|row| (key(row.series), row.timestamp)).collect::<Vec<_>>()
         })
         .collect();
     rows.sort();
@@ -185,15 +185,15 @@ fn every_point_arrives_once_at_the_core_that_owns_its_shard() {
             policy.shard_groups.iter().find(|g| g.shards.iter().any(|s| s.id.0 == *shard)).expect("group");
         let position = group.shards.iter().position(|s| s.id.0 == *shard).expect("shard");
         assert_eq!(*core, writer.backend().core_of(group.id, position));
-        let keys: Vec<_> =
-            (0..batches[0].series_count() as u32).map(|s| batches[0].series(s).1.to_vec()).collect();
+        let series = batches[0].series().whole();
+        let keys: Vec<_> = (0..batches[0].series_count() as u32).map(|s| series.get(s).1.to_vec()).collect();
         let mut distinct = keys.clone();
         distinct.sort();
         distinct.dedup();
         assert_eq!(distinct.len(), keys.len(), "a series stands once in a batch");
         for row in batches[0].rows() {
             assert!(group.range().contains(row.timestamp));
-            assert_eq!(group.shard_for(batches[0].series(row.series).0).id.0, *shard);
+            assert_eq!(group.shard_for(series.get(row.series).0).id.0, *shard);
         }
     }
 }

@@ -9,7 +9,7 @@
 //! ALP-RD ("real doubles") is for values that are no decimals: the left 16 bits or fewer of neighbours are mostly one of
 //! few patterns, so they become ids of a dictionary; the right bits are packed as they are.
 
-use super::DecodeError;
+use super::{DecodeError, Few};
 use super::bitpack::{pack, packed_len, unpack, width_of};
 use super::integer;
 use super::varint::{put_varint, take_byte, take_bytes, take_count};
@@ -105,9 +105,9 @@ pub fn search(values: &[f64]) -> Option<Places> {
 }
 
 /// Digits of all values, exceptions filled with a neighbour's, and where the exceptions are.
-pub fn digits_of(values: &[f64], places: Places) -> (Vec<i64>, Vec<u16>) {
+pub fn digits_of(values: &[f64], places: Places) -> (Few<i64>, Vec<u16>) {
     let power = places.power();
-    let mut digits: Vec<i64> = values.iter().map(|&value| to_digits(value, power)).collect();
+    let mut digits: Few<i64> = values.iter().map(|&value| to_digits(value, power)).collect();
     let mut failed = 0u64;
     for (&digits, &value) in digits.iter().zip(values) {
         failed += u64::from(!is_exact(digits, value, power));

@@ -1,7 +1,9 @@
 //! Differences of neighbours, in arithmetic that wraps: exact for every i64 and for u64 seen as i64.
 
+use super::Few;
+
 /// `out` becomes the `values.len() - 1` differences; their least and greatest.
-pub fn differences(values: &[i64], out: &mut Vec<i64>) -> (i64, i64) {
+pub fn differences(values: &[i64], out: &mut Few<i64>) -> (i64, i64) {
     out.clear();
     out.extend(values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])));
     min_max(out)

@@ -9,7 +9,7 @@
 //! ```
 //! The smallest is chosen per block; of equals the first, which decodes fastest.
 
-use super::DecodeError;
+use super::{DecodeError, Few};
 use super::bitpack::{pack, packed_len, unpack, width_of};
 use super::delta::{accumulate, accumulate_zigzag, differences, min_max};
 use super::patched;
@@ -36,7 +36,7 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
         put_zigzag(out, min);
         return;
     }
-    let mut deltas = Vec::with_capacity(count);
+    let mut deltas = Few::new();
     let (delta_min, delta_max) = differences(values, &mut deltas);
     let frame_width = width_of(max.wrapping_sub(min) as u64);
     let delta_width = width_of(delta_max.wrapping_sub(delta_min) as u64);
@@ -48,7 +48,7 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
         }
     };
     consider(packed_len(count - 1, delta_width) + 2, DELTA, delta_width);
-    let (mut zigzags, mut residuals): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+    let (mut zigzags, mut residuals): (Few<u64>, Few<u64>) = (Few::new(), Few::new());
     // Of few bits there are no outliers to cut off.
     if count >= PATCHED_VALUES_MIN && delta_width.min(frame_width) > 1 {
         zigzags = deltas.iter().map(|&delta| zigzag(delta)).collect();
@@ -82,7 +82,7 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     }
 }
 
-fn residuals_of(values: &[i64], base: i64) -> Vec<u64> {
+fn residuals_of(values: &[i64], base: i64) -> Few<u64> {
     values.iter().map(|&value| value.wrapping_sub(base) as u64).collect()
 }
 

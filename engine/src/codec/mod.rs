@@ -43,6 +43,10 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// A buffer of numbers that stays off the heap for a block of a few rows: of millions of small series the allocations
+/// would cost more than the encoding.
+type Few<T> = smallvec::SmallVec<[T; 32]>;
+
 /// The present values of one column of one block.
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
@@ -82,7 +86,7 @@ pub fn encode_column(values: Values<'_>, temperature: Temperature, hint: &mut Fl
         Values::Float(values) => float::encode(values, hint, out),
         Values::Integer(values) => integer::encode(values, out),
         Values::Unsigned(values) => {
-            let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
+            let signed: Few<i64> = values.iter().map(|&value| value as i64).collect();
             integer::encode(&signed, out);
         }
         Values::Boolean(values) => boolean::encode(values, out),
@@ -98,32 +102,53 @@ pub fn decode_column(field_type: FieldType, bytes: &[u8], count: usize) -> Resul
     if bytes.first() == Some(&cold::PCO) {
         return cold::decode(field_type, bytes, count);
     }
-    Ok(match field_type {
-        FieldType::Float => {
-            let mut values = Vec::with_capacity(count);
-            float::decode(bytes, count, &mut values)?;
-            ColumnData::Float(values)
-        }
-        FieldType::Integer => {
-            let mut values = Vec::with_capacity(count);
-            integer::decode(bytes, count, &mut values)?;
-            ColumnData::Integer(values)
-        }
+    let mut data = match field_type {
+        FieldType::Float => ColumnData::Float(Vec::with_capacity(count)),
+        FieldType::Integer => ColumnData::Integer(Vec::with_capacity(count)),
+        FieldType::Boolean => ColumnData::Boolean(Vec::with_capacity(count)),
+        FieldType::String => ColumnData::String(StringColumn::default()),
         FieldType::Unsigned => {
             let mut values = Vec::with_capacity(count);
             integer::decode(bytes, count, &mut values)?;
             // Collected in place: the same allocation.
-            ColumnData::Unsigned(values.into_iter().map(|value| value as u64).collect())
+            return Ok(ColumnData::Unsigned(values.into_iter().map(|value| value as u64).collect()));
         }
-        FieldType::Boolean => {
-            let mut values = Vec::with_capacity(count);
-            boolean::decode(bytes, count, &mut values)?;
-            ColumnData::Boolean(values)
+    };
+    append_column(bytes, count, field_type, &mut data)?;
+    Ok(data)
+}
+
+/// Appends exactly `count` values to a column of their type; `bytes` must hold nothing else.
+pub fn append_column(
+    bytes: &[u8],
+    count: usize,
+    field_type: FieldType,
+    data: &mut ColumnData,
+) -> Result<(), DecodeError> {
+    if bytes.first() == Some(&cold::PCO) {
+        return append(data, cold::decode(field_type, bytes, count)?);
+    }
+    match (data, field_type) {
+        (ColumnData::Float(values), FieldType::Float) => float::decode(bytes, count, values),
+        (ColumnData::Integer(values), FieldType::Integer) => integer::decode(bytes, count, values),
+        (ColumnData::Boolean(values), FieldType::Boolean) => boolean::decode(bytes, count, values),
+        (ColumnData::String(values), FieldType::String) => string::decode(bytes, count, values),
+        (ColumnData::Unsigned(values), FieldType::Unsigned) => {
+            let mut signed = Vec::with_capacity(count);
+            integer::decode(bytes, count, &mut signed)?;
+            values.extend(signed.into_iter().map(|value| value as u64));
+            Ok(())
         }
-        FieldType::String => {
-            let mut values = StringColumn::default();
-            string::decode(bytes, count, &mut values)?;
-            ColumnData::String(values)
-        }
-    })
+        _ => Err(DecodeError("column of another type")),
+    }
+}
+
+fn append(data: &mut ColumnData, more: ColumnData) -> Result<(), DecodeError> {
+    match (data, more) {
+        (ColumnData::Float(values), ColumnData::Float(more)) => values.extend(more),
+        (ColumnData::Integer(values), ColumnData::Integer(more)) => values.extend(more),
+        (ColumnData::Unsigned(values), ColumnData::Unsigned(more)) => values.extend(more),
+        _ => return Err(DecodeError("column of another type")),
+    }
+    Ok(())
 }

@@ -9,10 +9,10 @@
 //! The unit is the greatest of 1 ns, 1 us, 1 ms and 1 s that divides all differences. Linear: `timestamp = first + unit × (slope × row +
 //! residual)`: jitter around a grid costs one bit less than its differences, and any row can be read alone.
 
-use super::DecodeError;
-use super::bitpack::{pack, packed_len, unpack, width_of};
+use super::bitpack::{pack, unpack, width_of};
 use super::delta::{accumulate, min_max};
 use super::integer;
+use super::{DecodeError, Few};
 use super::varint::{put_scaled, put_varint, put_zigzag, take_byte, take_scaled, take_varint, take_zigzag};
 
 const RUNS: u8 = 1;
@@ -27,71 +27,72 @@ pub fn encode(times: &[i64], out: &mut Vec<u8>) {
     if times.len() < 2 {
         return;
     }
-    let deltas: Vec<u64> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as u64).collect();
+    let deltas: Few<u64> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as u64).collect();
     if deltas.iter().all(|&delta| delta == deltas[0]) {
         return;
     }
     let (unit, scaled) = scale(&deltas);
 
-    let runs = encode_runs(unit, &scaled);
-    let linear = encode_linear(unit, &scaled);
-    let mut best = Vec::with_capacity(scaled.len());
-    best.push(DIFFERENCES);
-    put_scaled(&mut best, unit);
-    integer::encode(&scaled, &mut best);
-    if linear.len() <= best.len() {
-        best = linear;
-    }
-    if let Some(runs) = runs
-        && runs.len() <= best.len()
-    {
-        best = runs;
-    }
-    out.extend_from_slice(&best);
+    let start = out.len();
+    out.push(DIFFERENCES);
+    put_scaled(out, unit);
+    integer::encode(&scaled, out);
+    keep_shorter(start, out, |out| encode_linear(unit, &scaled, out));
+    keep_shorter(start, out, |out| encode_runs(unit, &scaled, out));
 }
 
-fn encode_runs(unit: u64, scaled: &[i64]) -> Option<Vec<u8>> {
+/// Of what stands from `start` and what `encode` appends, the shorter stays; of equals the latter. `encode` may append
+/// nothing.
+fn keep_shorter(start: usize, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let middle = out.len();
+    encode(out);
+    let length = out.len() - middle;
+    if length == 0 || length > middle - start {
+        return out.truncate(middle);
+    }
+    out.copy_within(middle.., start);
+    out.truncate(start + length);
+}
+
+fn encode_runs(unit: u64, scaled: &[i64], out: &mut Vec<u8>) {
     let runs = || scaled.chunk_by(|a, b| a == b);
     let count = runs().take(RUNS_MAX + 1).count();
     if count > RUNS_MAX {
-        return None;
+        return;
     }
-    let mut out = vec![RUNS];
-    put_scaled(&mut out, unit);
-    put_varint(&mut out, count as u64);
+    out.push(RUNS);
+    put_scaled(out, unit);
+    put_varint(out, count as u64);
     for run in runs() {
-        put_varint(&mut out, run[0] as u64);
-        put_varint(&mut out, run.len() as u64);
+        put_varint(out, run[0] as u64);
+        put_varint(out, run.len() as u64);
     }
-    Some(out)
 }
 
-fn encode_linear(unit: u64, scaled: &[i64]) -> Vec<u8> {
+fn encode_linear(unit: u64, scaled: &[i64], out: &mut Vec<u8>) {
     let span = scaled.iter().fold(0u64, |sum, &delta| sum.wrapping_add(delta as u64));
     let slope = span / scaled.len() as u64;
     let mut residual = 0i64;
-    let mut residuals = Vec::with_capacity(scaled.len());
+    let mut residuals: Few<i64> = Few::with_capacity(scaled.len());
     for &delta in scaled {
         residual = residual.wrapping_add(delta).wrapping_sub(slope as i64);
         residuals.push(residual);
     }
     let (min, max) = min_max(&residuals);
     let width = width_of(max.wrapping_sub(min) as u64);
-    let mut out = Vec::with_capacity(32 + packed_len(scaled.len(), width));
     out.push(LINEAR);
-    put_scaled(&mut out, unit);
-    put_varint(&mut out, slope);
-    put_zigzag(&mut out, min);
+    put_scaled(out, unit);
+    put_varint(out, slope);
+    put_zigzag(out, min);
     out.push(width as u8);
-    let packed: Vec<u64> = residuals.iter().map(|value| value.wrapping_sub(min) as u64).collect();
-    pack(&packed, width, &mut out);
-    out
+    let packed: Few<u64> = residuals.iter().map(|value| value.wrapping_sub(min) as u64).collect();
+    pack(&packed, width, out);
 }
 
 /// Divides the differences by the greatest unit of time that divides them all. Only units people's clocks have: a division
 /// by a constant is a multiplication, and what a common divisor would win beyond them, runs win too.
-fn scale(deltas: &[u64]) -> (u64, Vec<i64>) {
-    fn divided<const UNIT: u64>(deltas: &[u64]) -> Option<(u64, Vec<i64>)> {
+fn scale(deltas: &[u64]) -> (u64, Few<i64>) {
+    fn divided<const UNIT: u64>(deltas: &[u64]) -> Option<(u64, Few<i64>)> {
         let fits = deltas.iter().all(|delta| delta.is_multiple_of(UNIT));
         fits.then(|| (UNIT, deltas.iter().map(|delta| (delta / UNIT) as i64).collect()))
     }

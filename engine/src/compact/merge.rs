@@ -1,7 +1,7 @@
 //! Several neighbouring files → one, minus what tombstones mask, in steps.
 //!
 //! 1. The files' series are walked together in the order of their keys.
-//! 2. A series' blocks are taken in the order of their first times. A block that no other overlaps, no tombstone touches
+//! 2. A series of one small block per file is put together in small.rs. Else a series' blocks are taken in the order of their first times. A block that no other overlaps, no tombstone touches
 //!    and that is at least half full is copied as it stands.
 //! 3. All others are decoded and gathered; what lies before the next block's first time is final: of equal timestamps
 //!    the later file's field has won. Final rows are written in full blocks, so that small blocks grow together.
@@ -10,20 +10,23 @@
 //! one time, and what the writer holds. It is charged to the core's compaction pool; a merge of more than
 //! [`FILES_MIN`] files that does not fit ends with [`Error::Full`], to be tried again with fewer.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
+
+use smallvec::SmallVec;
 
 use crate::codec::Temperature;
 use crate::compact::Pace;
 use crate::compact::file::ShardFile;
+use crate::compact::lane::{Lane, Series};
 use crate::compact::plan::FILES_MIN;
+use crate::compact::small::SmallRows;
 use crate::compact::snapshot::{work_of, write_rows};
 use crate::compact::tombstone::{Tombstone, masks};
 use crate::disk::Disk;
 use crate::error::Result;
-use crate::model::{ColumnData, Field, Rows, TimeRange};
+use crate::model::{ColumnData, Rows, TimeRange};
 use crate::pool::Pool;
-use crate::tsm::{BLOCK_ROWS_MAX, BlockEntry, FileMeta, Schema, SeriesCursor, TsmReader, TsmWriter, Wanted};
+use crate::tsm::{BLOCK_ROWS_MAX, FileMeta, TsmWriter};
 
 /// Bytes of block data read ahead per file.
 const READ_AHEAD_BYTES: u64 = 256 << 10;
@@ -31,10 +34,10 @@ const READ_AHEAD_BYTES_MIN: u64 = 32 << 10;
 /// What all files together read ahead, and what is gathered before it is written, as parts of the pool.
 const READ_AHEAD_PART: u64 = 4;
 const GATHERED_PART: u64 = 4;
-/// About what the entry of a block takes in memory.
-const BLOCK_ENTRY_BYTES: u64 = 192;
 /// A block of fewer rows is joined with its neighbours.
 const COPY_ROWS_MIN: u32 = BLOCK_ROWS_MAX as u32 / 2;
+/// Units of work (see [`Pace`]) of a small series, without its values.
+const SMALL_SERIES_WORK: u64 = 800;
 /// Rows gathered before final ones are written.
 const GATHERED_ROWS_MAX: usize = 4 * BLOCK_ROWS_MAX;
 
@@ -56,6 +59,9 @@ pub struct Merge<D: Disk> {
     read_ahead_bytes: u64,
     gathered_bytes_max: u64,
     charge: Charge,
+    /// Buffers: the key of the series under way, and its rows when it is small.
+    key: Vec<u8>,
+    small: SmallRows,
     pub counts: MergeCounts,
 }
 
@@ -79,112 +85,6 @@ impl Drop for Charge {
     }
 }
 
-/// One input file.
-struct Lane<D: Disk> {
-    id: u64,
-    reader: TsmReader<D>,
-    schema: Rc<Schema>,
-    cursor: SeriesCursor<D>,
-    ahead: VecDeque<Series>,
-    /// Bytes of what was read ahead last, used up or not.
-    held_bytes: u64,
-    is_at_end: bool,
-}
-
-/// A series of a lane and its blocks, with their bytes where they were read ahead.
-struct Series {
-    key: Vec<u8>,
-    blocks: VecDeque<(BlockEntry, Option<Vec<u8>>)>,
-}
-
-impl<D: Disk> Lane<D> {
-    /// Reads ahead when nothing is left; the lane's next series afterwards, if any, is `ahead[0]`.
-    async fn fill(&mut self, read_ahead_bytes: u64, counts: &mut MergeCounts) -> Result<()> {
-        if !self.ahead.is_empty() || self.is_at_end {
-            return Ok(());
-        }
-        self.held_bytes = 0;
-        let mut bytes = 0;
-        while bytes < read_ahead_bytes {
-            let Some(series) = self.cursor.next().await? else {
-                self.is_at_end = true;
-                break;
-            };
-            let length: u64 = series.blocks.iter().map(|block| block.data_length).sum();
-            bytes += 1024 + length;
-            self.held_bytes += series.key.len() as u64 + BLOCK_ENTRY_BYTES * series.blocks.len() as u64;
-            let blocks = series.blocks.into_iter().map(|block| (block, None)).collect();
-            self.ahead.push_back(Series { key: series.key, blocks });
-            if bytes > read_ahead_bytes {
-                break;
-            }
-        }
-        // The last one may be far too large: its blocks are read as they are needed.
-        let mut wanted: Vec<BlockEntry> = Vec::new();
-        let mut taken = 0;
-        for (block, _) in self.ahead.iter().flat_map(|series| &series.blocks) {
-            taken += block.data_length;
-            if taken > read_ahead_bytes && !wanted.is_empty() {
-                break;
-            }
-            wanted.push(block.clone());
-        }
-        counts.bytes_read += taken;
-        self.held_bytes += taken;
-        let mut slots = self.ahead.iter_mut().flat_map(|series| &mut series.blocks);
-        let mut rest = wanted.as_slice();
-        while !rest.is_empty() {
-            let run = self.reader.read_run_bytes(rest).await?;
-            rest = rest.get(run.len()..).unwrap_or_default();
-            for (bytes, slot) in run.into_iter().zip(&mut slots) {
-                slot.1 = Some(bytes);
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes of the first block of `blocks`; reads a run of them when it was not read ahead.
-    async fn bytes(
-        &self,
-        blocks: &mut VecDeque<(BlockEntry, Option<Vec<u8>>)>,
-        read_ahead_bytes: u64,
-        counts: &mut MergeCounts,
-    ) -> Result<Option<(BlockEntry, Vec<u8>)>> {
-        if blocks.front().is_some_and(|(_, bytes)| bytes.is_none()) {
-            let mut length = 0;
-            let wanted: Vec<BlockEntry> = blocks
-                .iter()
-                .take_while(|(block, bytes)| {
-                    let is_taken = bytes.is_none() && (length == 0 || length < read_ahead_bytes);
-                    length += block.data_length.max(1);
-                    is_taken
-                })
-                .map(|(block, _)| block.clone())
-                .collect();
-            let run = self.reader.read_run_bytes(&wanted).await?;
-            for (bytes, slot) in run.into_iter().zip(blocks.iter_mut()) {
-                counts.bytes_read += bytes.len() as u64;
-                slot.1 = Some(bytes);
-            }
-        }
-        Ok(blocks.pop_front().and_then(|(block, bytes)| Some((block, bytes?))))
-    }
-
-    fn decode(&self, block: &BlockEntry, bytes: &[u8]) -> Result<Rows> {
-        let decoded = self.reader.decode_block(block, bytes, Wanted::All)?;
-        let mut rows = Rows { times: decoded.times, ..Rows::default() };
-        for (field, column) in decoded.columns {
-            let entry = self
-                .schema
-                .field(field)
-                .ok_or_else(|| self.reader.corrupted(block.page_offset(), "block entry: unknown field"))?;
-            rows.fields.push(Field { name: entry.name.clone(), field_type: entry.field_type });
-            rows.columns.push(column);
-        }
-        Ok(rows)
-    }
-}
-
 impl<D: Disk> Merge<D> {
     /// Starts merging `files` (oldest first) into the file `path`, with memory of `pool`.
     pub async fn start(
@@ -197,16 +97,7 @@ impl<D: Disk> Merge<D> {
     ) -> Result<Self> {
         let mut lanes = Vec::with_capacity(files.len());
         for file in files {
-            let reader = file.reader().await?;
-            lanes.push(Lane {
-                id: file.entry.id,
-                schema: reader.schema().await?,
-                cursor: reader.cursor(b""),
-                reader,
-                ahead: VecDeque::new(),
-                held_bytes: 0,
-                is_at_end: false,
-            });
+            lanes.push(Lane::open(file).await?);
         }
         let read_ahead_bytes = pool.max() / READ_AHEAD_PART / lanes.len().max(1) as u64;
         let writer = TsmWriter::create(disk, path, temperature).await?;
@@ -219,6 +110,8 @@ impl<D: Disk> Merge<D> {
             read_ahead_bytes: read_ahead_bytes.clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES),
             gathered_bytes_max: pool.max() / GATHERED_PART,
             charge: Charge { pool: pool.clone(), bytes: 0 },
+            key: Vec::new(),
+            small: SmallRows::default(),
             counts: MergeCounts::default(),
         })
     }
@@ -228,20 +121,53 @@ impl<D: Disk> Merge<D> {
     pub async fn step(&mut self, budget: u64, pace: &Pace) -> Result<bool> {
         let until = self.counts.bytes_read + budget;
         loop {
+            let mut is_filled = false;
             for lane in &mut self.lanes {
-                lane.fill(self.read_ahead_bytes, &mut self.counts).await?;
+                is_filled |= lane.fill(self.read_ahead_bytes, &mut self.counts).await?;
             }
-            self.charge(0)?;
-            let Some(key) =
-                self.lanes.iter().filter_map(|lane| Some(&lane.ahead.front()?.key)).min().cloned()
-            else {
+            if is_filled {
+                self.charge(0)?;
+                if self.counts.bytes_read > until {
+                    return Ok(true);
+                }
+            }
+            let Some(next) = self.lanes.iter().filter_map(|lane| Some(&lane.next()?.key)).min() else {
                 return Ok(false);
             };
-            self.merge_series(&key, pace).await?;
-            if self.counts.bytes_read > until {
-                return Ok(true);
+            self.key.clear();
+            self.key.extend_from_slice(next);
+            self.writer.begin_series(&self.key)?;
+            if !self.merge_small(pace).await? {
+                let key = std::mem::take(&mut self.key);
+                self.merge_series(&key, pace).await?;
+                self.key = key;
             }
         }
+    }
+
+    /// Merges the series of [`Self::key`] if it is small and nothing of it is deleted.
+    async fn merge_small(&mut self, pace: &Pace) -> Result<bool> {
+        if self.is_cold || !self.tombstones.is_empty() {
+            return Ok(false);
+        }
+        let key = self.key.as_slice();
+        let has_it = |lane: &Lane<D>| lane.next().is_some_and(|series| series.key == key);
+        let lanes: SmallVec<[&Lane<D>; 16]> = self.lanes.iter().filter(|lane| has_it(lane)).collect();
+        if !self.small.gather(&lanes, &mut self.writer)? {
+            return Ok(false);
+        }
+        self.counts.blocks_merged += lanes.len() as u64;
+        drop(lanes);
+        self.small.write(&mut self.writer).await?;
+        for lane in &mut self.lanes {
+            if lane.next().is_some_and(|series| series.key == self.key)
+                && let Some(series) = lane.ahead.pop_front()
+            {
+                lane.recycle(series);
+            }
+        }
+        pace.spent(SMALL_SERIES_WORK + 10 * self.small.len() as u64).await;
+        Ok(true)
     }
 
     /// Ends the new file, durable and named; `None` when nothing was left.
@@ -276,17 +202,16 @@ impl<D: Disk> Merge<D> {
                 && let Some(series) = lane.ahead.pop_front()
             {
                 let masks: Vec<TimeRange> = masks(&self.tombstones, lane.id, key).collect();
-                parts.push(Part { lane: lane_at, blocks: series.blocks, masks });
+                parts.push(Part { lane: lane_at, series, masks });
             }
         }
-        self.writer.begin_series(key)?;
         let mut gathered = Gathered::default();
         while let Some(at) = first_part(&parts) {
             let lane = &self.lanes[parts[at].lane];
-            let taken = lane.bytes(&mut parts[at].blocks, self.read_ahead_bytes, &mut self.counts).await?;
+            let taken = lane.take_block(&mut parts[at].series.blocks, self.read_ahead_bytes, &mut self.counts).await?;
             let Some((block, bytes)) = taken else { break };
             let span = TimeRange::new(block.min_time, block.max_time.saturating_add(1));
-            let next = first_part(&parts).map(|at| parts[at].blocks[0].0.min_time);
+            let next = first_part(&parts).map(|at| parts[at].series.blocks[0].0.min_time);
             let is_masked = parts[at].masks.iter().any(|mask| mask.overlaps(&span));
             let is_alone =
                 gathered.time_max() < block.min_time && next.is_none_or(|next| next > block.max_time);
@@ -316,6 +241,9 @@ impl<D: Disk> Merge<D> {
             }
             pace.spent(2 * work).await;
         }
+        for part in parts {
+            self.lanes[part.lane].recycle(part.series);
+        }
         let rows = gathered.take_before(i64::MAX, true);
         write_rows(&mut self.writer, &rows).await
     }
@@ -324,13 +252,13 @@ impl<D: Disk> Merge<D> {
 /// What is left of a series in one lane.
 struct Part {
     lane: usize,
-    blocks: VecDeque<(BlockEntry, Option<Vec<u8>>)>,
+    series: Series,
     masks: Vec<TimeRange>,
 }
 
 /// The part whose next block begins first; of equal ones the oldest.
 fn first_part(parts: &[Part]) -> Option<usize> {
-    let next = |part: &Part| part.blocks.front().map(|(block, _)| block.min_time);
+    let next = |part: &Part| part.series.blocks.front().map(|(block, _)| block.min_time);
     (0..parts.len()).filter(|at| next(&parts[*at]).is_some()).min_by_key(|at| next(&parts[*at]))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! * [`snapshot`]: a shard's sealed cache → one level-1 TSM file.
 //! * [`plan`]: pure: a shard's files → which of them to merge next.
-//! * [`merge`]: several files → one, minus what tombstones cover, in steps.
+//! * [`merge`]: several files → one, minus what tombstones cover, in steps; its inputs are lanes, and series of a few rows
+//!   take a path of their own.
 //! * [`tombstone`]: deletes, by predicate.
 //! * [`manifest`]: which files are the shard's; one switch makes new files valid and old ones rubbish.
 //!
@@ -10,9 +11,11 @@
 //! returning `Pending` once; who runs next is decided outside.
 
 pub mod file;
+mod lane;
 pub mod manifest;
 pub mod merge;
 pub mod plan;
+mod small;
 pub mod snapshot;
 pub mod tombstone;
 

@@ -3,17 +3,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::cache::Cache;
+use smallvec::SmallVec;
+
+use crate::cache::{Cache, ReusedRows};
 use crate::codec::Temperature;
 use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::{ActiveIndex, sorted_positions};
-use crate::model::{Rows, TimeRange};
+use crate::model::{Column, Rows};
 use crate::tsm::{FieldId, FileMeta, TsmWriter};
-
-/// Time of every row: a generation holds nothing outside of it.
-const EVERY_TIME: TimeRange = TimeRange { start: i64::MIN, end: i64::MAX };
 
 /// Writes the generation's rows as the file `path`; durable and named when it answers, `None` when there are no rows.
 pub async fn write_snapshot<D: Disk>(
@@ -25,17 +24,18 @@ pub async fn write_snapshot<D: Disk>(
 ) -> Result<Option<FileMeta>> {
     let sorted = sorted_positions(index, pace).await;
     let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await?;
+    let mut rows = ReusedRows::default();
     for &position in sorted.iter() {
-        if sealed.borrow().row_count(position) == 0 {
+        let has_rows = {
+            let index = index.borrow();
+            sealed.borrow().read_again(&index, position, &mut rows)
+                && writer.begin_series(index.key(position)).map(|()| true)?
+        };
+        if !has_rows {
             pace.spent(8).await;
             continue;
         }
-        let (key, rows) = {
-            let index = index.borrow();
-            (index.key(position).to_vec(), sealed.borrow().read(&index, position, EVERY_TIME, None))
-        };
-        let Some(rows) = rows else { continue };
-        if let Err(error) = write_series(&mut writer, &key, &rows).await {
+        if let Err(error) = write_rows(&mut writer, &rows).await {
             writer.abandon().await?;
             return Err(error);
         }
@@ -45,14 +45,9 @@ pub async fn write_snapshot<D: Disk>(
     writer.finish(version_min, version_max).await
 }
 
-async fn write_series<D: Disk>(writer: &mut TsmWriter<D>, key: &[u8], rows: &Rows) -> Result<()> {
-    writer.begin_series(key)?;
-    write_rows(writer, rows).await
-}
-
 /// Adds rows to the writer's series.
 pub(super) async fn write_rows<D: Disk>(writer: &mut TsmWriter<D>, rows: &Rows) -> Result<()> {
-    let columns: Vec<(FieldId, &crate::model::Column)> = rows
+    let columns: SmallVec<[(FieldId, &Column); 16]> = rows
         .fields
         .iter()
         .zip(&rows.columns)

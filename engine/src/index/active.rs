@@ -3,21 +3,38 @@
 //! A position is handed out in order of arrival and stays for the life of the index object; keys are never removed. When
 //! most series have gone quiet the shard starts a new object with those that are left (a reader keeps its old one).
 //!
-//! Memory per series: 16 B (where the key stands, its hash) + 5 to 10 B (hash table) + 4 B (sorted order) + the key.
+//! Memory per series: 16 B (where the key stands, its hash) + 10 to 20 B (hash table) + 4 B (sorted order) + the key.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 
+use super::slots::Slots;
 use crate::compact::Pace;
 use crate::limits::SORT_RUN_MAX;
-use crate::model::{Field, FieldType, ShapeRef};
+use crate::model::{Batch, Field, FieldType, ShapeRef};
+use crate::prefetch::prefetch;
 
 /// A series of one [`ActiveIndex`].
 pub type SeriesPosition = u32;
 /// A shape of one [`ActiveIndex`].
 pub type ShapePosition = u32;
+
+/// No series has it.
+pub const NO_POSITION: SeriesPosition = u32::MAX;
+/// As many misses as a core can wait for at once, and some.
+const LOOKED_UP_TOGETHER: usize = 24;
+
+/// A series that is looked up: where its key stands, and the first position with its hash.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    hash: u64,
+    start: usize,
+    end: usize,
+    likely: Option<SeriesPosition>,
+}
 
 /// Bytes of a page of keys. A key longer than this has a page of its own.
 const KEY_PAGE_BYTES: usize = 32 << 10;
@@ -32,7 +49,7 @@ pub struct Shape {
 /// One per shard that takes writes; ends when the shard goes cold.
 #[derive(Debug, Default)]
 pub struct ActiveIndex {
-    table: HashTable<SeriesPosition>,
+    slots: Slots,
     entries: Vec<Entry>,
     pages: Vec<Vec<u8>>,
     key_bytes: u64,
@@ -82,9 +99,8 @@ impl ActiveIndex {
 
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> u64 {
-        (self.table.capacity() * 5
-            + self.entries.capacity() * size_of::<Entry>()
-            + self.sorted.capacity() * 4) as u64
+        (self.entries.capacity() * size_of::<Entry>() + self.sorted.capacity() * 4) as u64
+            + self.slots.bytes()
             + self.key_bytes
             + self.shape_bytes
     }
@@ -104,7 +120,59 @@ impl ActiveIndex {
 
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<SeriesPosition> {
-        self.table.find(hash, |&at| self.entries[at as usize].hash == hash && self.key(at) == key).copied()
+        self.slots.find(hash, |at| self.is(at, hash, key))
+    }
+
+    #[inline]
+    fn is(&self, position: SeriesPosition, hash: u64, key: &[u8]) -> bool {
+        self.entries[position as usize].hash == hash && self.key(position) == key
+    }
+
+    /// The positions of a batch's series, made when they are new; [`NO_POSITION`] of a key longer than [`KEY_BYTES_MAX`].
+    /// Looked up in groups, so that what is not in the processor's caches is waited for once per group.
+    pub fn positions_of(&mut self, batch: &Batch) -> Vec<SeriesPosition> {
+        let mut found = Vec::with_capacity(batch.series_count());
+        let mut table = batch.series();
+        let mut group = [Wanted::default(); LOOKED_UP_TOGETHER];
+        // The last key of the group before, then those of this one.
+        let (mut keys, mut last): (Vec<u8>, Range<usize>) = (Vec::new(), 0..0);
+        loop {
+            keys.copy_within(last.clone(), 0);
+            keys.truncate(last.len());
+            last = 0..last.len();
+            let mut count = 0;
+            while count < LOOKED_UP_TOGETHER {
+                let start = keys.len();
+                let Some(hash) = table.next_into(&mut keys, last.start) else { break };
+                last = start..keys.len();
+                self.slots.prefetch(hash);
+                group[count] = Wanted { hash, start, end: keys.len(), likely: None };
+                count += 1;
+            }
+            let group = &mut group[..count];
+            if group.is_empty() {
+                return found;
+            }
+            for wanted in group.iter_mut() {
+                wanted.likely = self.slots.find(wanted.hash, |_| true);
+                if let Some(likely) = wanted.likely {
+                    prefetch(&self.entries, likely as usize);
+                }
+            }
+            for entry in group.iter().filter_map(|wanted| self.entries.get(wanted.likely? as usize)) {
+                let (page, start) = (&self.pages[entry.page as usize], (entry.place >> LENGTH_BITS) as usize);
+                prefetch(page, start);
+                prefetch(page, start + 64);
+            }
+            for wanted in group {
+                let key = &keys[wanted.start..wanted.end];
+                let position = match wanted.likely {
+                    Some(likely) if self.is(likely, wanted.hash, key) => Some(likely),
+                    _ => self.position(wanted.hash, key),
+                };
+                found.push(position.unwrap_or(NO_POSITION));
+            }
+        }
     }
 
     /// The position of a series, made when it is new. `None` for a key longer than [`KEY_BYTES_MAX`].
@@ -120,7 +188,7 @@ impl ActiveIndex {
         if key.len() > KEY_BYTES_MAX {
             return None;
         }
-        let position = u32::try_from(self.entries.len()).ok()?;
+        let position = u32::try_from(self.entries.len()).ok().filter(|at| *at < NO_POSITION - 1)?;
         let has_room = self.pages.last().is_some_and(|page| page.len() + key.len() <= page.capacity());
         if !has_room {
             // Small shards stay small: the first pages are short, later ones full size.
@@ -138,7 +206,7 @@ impl ActiveIndex {
             place: start << LENGTH_BITS | key.len() as u32,
         });
         let entries = &self.entries;
-        self.table.insert_unique(hash, position, |&at| entries[at as usize].hash);
+        self.slots.insert(hash, position, |at| entries[at as usize].hash);
         Some(position)
     }
 

@@ -7,4 +7,5 @@
 pub mod active;
 pub mod fields;
 pub mod registrar;
+mod slots;
 pub mod tag_filter;

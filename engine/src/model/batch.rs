@@ -1,7 +1,8 @@
 //! THE batch: the same bytes for mailbox, WAL, peer and hint. Drawn in docs/formats/batch.md.
 //!
 //! [`BatchBuilder`] makes one, point by point; [`Batch`] is the validated bytes, and reading it cannot fail: all
-//! lengths are checked once, in [`Batch::from_bytes`].
+//! lengths are checked once, in [`Batch::from_bytes`]. Series and rows are told by their difference to the one before, so
+//! they are read in order only.
 
 use super::field::{FieldType, Value};
 use super::series_key;
@@ -9,9 +10,11 @@ use super::series_key;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 48;
 const MAGIC: u16 = 0x4254;
-const FORMAT: u8 = 1;
-/// Bytes of a row before its values.
-pub const ROW_HEADER_BYTES: usize = 20;
+const FORMAT: u8 = 2;
+/// Most bytes of a row before its values: four varints.
+const ROW_HEADER_MAX: usize = 5 + 5 + 10 + 5;
+/// Least bytes of a series: hash, and the two lengths of its key.
+const SERIES_BYTES_MIN: usize = 8 + 2;
 
 /// Why bytes are not a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +28,10 @@ impl std::fmt::Display for BatchError {
 
 impl std::error::Error for BatchError {}
 
-/// A validated batch: owned bytes and where its tables' entries stand.
+/// A validated batch: owned bytes and where its tables stand.
 #[derive(Debug, Clone)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// Offset of each series entry.
-    series: Vec<u32>,
     /// Offset of each shape entry.
     shapes: Vec<u32>,
     rows_at: u32,
@@ -67,19 +68,8 @@ impl Batch {
         if rows_at + header.row_bytes as usize != bytes.len() {
             return Err(BatchError("tables do not fill the batch"));
         }
-        let mut series = Vec::with_capacity((header.series as usize).min(bytes.len() / 12 + 1));
-        let mut at = series_at;
-        for _ in 0..header.series {
-            series.push(at as u32);
-            let length = read_u32(&bytes, at + 8, shapes_at)? as usize;
-            at += 12 + length;
-            if at > shapes_at {
-                return Err(BatchError("series key"));
-            }
-        }
-        if at != shapes_at {
-            return Err(BatchError("series table"));
-        }
+        check_series(&bytes[series_at..shapes_at], header.series)?;
+        let mut at = shapes_at;
         let mut shapes = Vec::with_capacity((header.shapes as usize).min(bytes.len() / 4 + 1));
         for _ in 0..header.shapes {
             shapes.push(at as u32);
@@ -88,29 +78,23 @@ impl Batch {
         if at != rows_at {
             return Err(BatchError("shape table"));
         }
-        let batch = Self { bytes, series, shapes, rows_at: rows_at as u32 };
-        batch.check_rows(header.rows)?;
+        let batch = Self { bytes, shapes, rows_at: rows_at as u32 };
+        batch.check_rows(&header)?;
         Ok(batch)
     }
 
-    fn check_rows(&self, rows: u32) -> Result<(), BatchError> {
-        let end = self.bytes.len();
-        let mut at = self.rows_at as usize;
-        for _ in 0..rows {
-            let series = read_u32(&self.bytes, at, end)?;
-            let shape = read_u32(&self.bytes, at + 4, end)?;
-            let length = read_u32(&self.bytes, at + 16, end)? as usize;
-            let values = self
-                .bytes
-                .get(at + ROW_HEADER_BYTES..at + ROW_HEADER_BYTES + length)
-                .ok_or(BatchError("row"))?;
-            if series as usize >= self.series.len() || shape as usize >= self.shapes.len() {
+    fn check_rows(&self, header: &Header) -> Result<(), BatchError> {
+        let mut rest = &self.bytes[self.rows_at as usize..];
+        let mut before = RowStart::default();
+        for _ in 0..header.rows {
+            let (row, after) = take_row(rest, &mut before).ok_or(BatchError("row"))?;
+            if row.series >= header.series || row.shape as usize >= self.shapes.len() {
                 return Err(BatchError("row reference"));
             }
-            check_values(self.shape(shape), values)?;
-            at += ROW_HEADER_BYTES + length;
+            check_values(self.shape(row.shape), row.values)?;
+            rest = after;
         }
-        if at != end {
+        if !rest.is_empty() {
             return Err(BatchError("rows"));
         }
         Ok(())
@@ -130,7 +114,7 @@ impl Batch {
     }
 
     pub fn series_count(&self) -> usize {
-        self.series.len()
+        le_u32(&self.bytes, 24) as usize
     }
 
     pub fn shape_count(&self) -> usize {
@@ -141,12 +125,10 @@ impl Batch {
         le_u32(&self.bytes, 32) as usize
     }
 
-    /// Hash and canonical key of one series.
-    #[inline]
-    pub fn series(&self, position: u32) -> (u64, &[u8]) {
-        let at = self.series[position as usize] as usize;
-        let length = le_u32(&self.bytes, at + 8) as usize;
-        (le_u64(&self.bytes, at), &self.bytes[at + 12..at + 12 + length])
+    /// The series in the order of their positions.
+    pub fn series(&self) -> SeriesTable<'_> {
+        let length = le_u32(&self.bytes, 36) as usize;
+        SeriesTable { rest: &self.bytes[HEADER_BYTES..HEADER_BYTES + length] }
     }
 
     pub fn shape(&self, position: u32) -> ShapeRef<'_> {
@@ -155,13 +137,103 @@ impl Batch {
 
     /// The rows in arrival order.
     pub fn rows(&self) -> Rows<'_> {
-        Rows { rest: &self.bytes[self.rows_at as usize..] }
+        Rows { rest: &self.bytes[self.rows_at as usize..], before: RowStart::default() }
     }
 }
 
+/// See [`Batch::series`].
+#[derive(Debug, Clone)]
+pub struct SeriesTable<'a> {
+    rest: &'a [u8],
+}
+
+/// The series of a batch side by side; see [`SeriesTable::whole`].
+#[derive(Debug, Default)]
+pub struct SeriesKeys {
+    keys: Vec<u8>,
+    /// Hash, and where the key ends.
+    ends: Vec<(u64, usize)>,
+}
+
+impl SeriesKeys {
+    /// Hash and canonical key of the series at a position of the table.
+    pub fn get(&self, position: u32) -> (u64, &[u8]) {
+        let at = position as usize;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before].1);
+        let (hash, end) = self.ends[at];
+        (hash, &self.keys[start..end])
+    }
+}
+
+impl SeriesTable<'_> {
+    /// All of the rest, for those that do not read it in order.
+    pub fn whole(mut self) -> SeriesKeys {
+        let (mut all, mut last) = (SeriesKeys::default(), 0);
+        loop {
+            let start = all.keys.len();
+            let Some(hash) = self.next_into(&mut all.keys, last) else { return all };
+            last = start;
+            all.ends.push((hash, all.keys.len()));
+        }
+    }
+
+    /// Brings `key` from the canonical key of the series before (empty before the first) to that of the next; its hash.
+    #[inline]
+    pub fn next(&mut self, key: &mut Vec<u8>) -> Option<u64> {
+        let (hash, shared, rest) = self.take()?;
+        key.truncate(shared);
+        key.extend_from_slice(rest);
+        Some(hash)
+    }
+
+    /// As [`Self::next`], with the key appended to the keys in `arena`, the one before standing at `before..`.
+    #[inline]
+    pub fn next_into(&mut self, arena: &mut Vec<u8>, before: usize) -> Option<u64> {
+        let (hash, shared, rest) = self.take()?;
+        arena.reserve(shared + rest.len());
+        arena.extend_from_within(before..before + shared);
+        arena.extend_from_slice(rest);
+        Some(hash)
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<(u64, usize, &[u8])> {
+        let (hash, rest) = self.rest.split_first_chunk::<8>()?;
+        let mut rest = rest;
+        let shared = take_varint(&mut rest)? as usize;
+        let length = take_varint(&mut rest)? as usize;
+        let (key, rest) = rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some((u64::from_le_bytes(*hash), shared, key))
+    }
+}
+
+/// What a row is told from: the row before.
+#[derive(Debug, Clone, Copy, Default)]
+struct RowStart {
+    /// The position after the series of the row before.
+    series: u32,
+    timestamp: i64,
+}
+
+/// Takes the row at the front of `bytes`; what is left. `None` when it is cut or malformed.
+#[inline]
+fn take_row<'a>(mut bytes: &'a [u8], before: &mut RowStart) -> Option<(RowRef<'a>, &'a [u8])> {
+    let step = unzigzag(take_varint(&mut bytes)?);
+    let series = u32::try_from(i64::from(before.series).checked_add(step)?).ok()?;
+    let shape = u32::try_from(take_varint(&mut bytes)?).ok()?;
+    let timestamp = before.timestamp.wrapping_add(unzigzag(take_varint(&mut bytes)?));
+    let length = usize::try_from(take_varint(&mut bytes)?).ok()?;
+    let (values, rest) = bytes.split_at_checked(length)?;
+    *before = RowStart { series: series.wrapping_add(1), timestamp };
+    Some((RowRef { series, shape, timestamp, values }, rest))
+}
+
 /// See [`Batch::rows`].
+#[derive(Debug, Clone)]
 pub struct Rows<'a> {
     rest: &'a [u8],
+    before: RowStart,
 }
 
 impl<'a> Iterator for Rows<'a> {
@@ -169,19 +241,9 @@ impl<'a> Iterator for Rows<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<RowRef<'a>> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let (head, tail) = self.rest.split_at(ROW_HEADER_BYTES);
-        let length = le_u32(head, 16) as usize;
-        let (values, rest) = tail.split_at(length);
+        let (row, rest) = take_row(self.rest, &mut self.before)?;
         self.rest = rest;
-        Some(RowRef {
-            series: le_u32(head, 0),
-            shape: le_u32(head, 4),
-            timestamp: le_u64(head, 8) as i64,
-            values,
-        })
+        Some(row)
     }
 }
 
@@ -222,6 +284,9 @@ pub struct BatchBuilder {
     shape_count: u32,
     rows: Vec<u8>,
     row_count: u32,
+    /// Key of the last series, and the last row.
+    key: Vec<u8>,
+    before: RowStart,
 }
 
 impl BatchBuilder {
@@ -246,9 +311,13 @@ impl BatchBuilder {
     #[inline]
     pub fn add_series(&mut self, hash: u64, key: &[u8]) -> u32 {
         debug_assert_eq!(hash, series_key::hash(key), "BUG: a series with another series' hash");
+        let shared = shared_prefix(&self.key, key);
         self.series.extend_from_slice(&hash.to_le_bytes());
-        self.series.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        self.series.extend_from_slice(key);
+        put_varint(&mut self.series, shared as u64);
+        put_varint(&mut self.series, (key.len() - shared) as u64);
+        self.series.extend_from_slice(&key[shared..]);
+        self.key.truncate(shared);
+        self.key.extend_from_slice(&key[shared..]);
         self.series_count += 1;
         self.series_count - 1
     }
@@ -274,12 +343,15 @@ impl BatchBuilder {
     /// Adds a row whose values are already encoded in the order of the shape.
     #[inline]
     pub fn add_row(&mut self, series: u32, shape: u32, timestamp: i64, values: &[u8]) {
-        let mut head = [0; ROW_HEADER_BYTES];
-        head[0..4].copy_from_slice(&series.to_le_bytes());
-        head[4..8].copy_from_slice(&shape.to_le_bytes());
-        head[8..16].copy_from_slice(&timestamp.to_le_bytes());
-        head[16..20].copy_from_slice(&(values.len() as u32).to_le_bytes());
-        self.rows.extend_from_slice(&head);
+        let mut head = [0; ROW_HEADER_MAX];
+        let mut length = 0;
+        let step = i64::from(series) - i64::from(self.before.series);
+        write_varint(&mut head, &mut length, zigzag(step));
+        write_varint(&mut head, &mut length, u64::from(shape));
+        write_varint(&mut head, &mut length, zigzag(timestamp.wrapping_sub(self.before.timestamp)));
+        write_varint(&mut head, &mut length, values.len() as u64);
+        self.before = RowStart { series: series.wrapping_add(1), timestamp };
+        self.rows.extend_from_slice(&head[..length]);
         self.rows.extend_from_slice(values);
         self.row_count += 1;
     }
@@ -308,7 +380,6 @@ impl BatchBuilder {
         bytes.extend_from_slice(&self.shapes);
         bytes.extend_from_slice(&self.rows);
         let batch = Batch {
-            series: positions(self.series_count, HEADER_BYTES, |at| 12 + le_u32(&bytes, at + 8) as usize),
             shapes: positions(self.shape_count, HEADER_BYTES + self.series.len(), |at| {
                 shape_length(&bytes[at..])
             }),
@@ -323,6 +394,8 @@ impl BatchBuilder {
         self.series.clear();
         self.shapes.clear();
         self.rows.clear();
+        self.key.clear();
+        self.before = RowStart::default();
         (self.series_count, self.shape_count, self.row_count) = (0, 0, 0);
     }
 }
@@ -384,6 +457,21 @@ pub fn take_value(bytes: &mut &[u8], field_type: FieldType) -> Option<Value> {
     })
 }
 
+/// Length of the prefix two keys share.
+#[inline]
+pub fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+    let mut at = 0;
+    // Neighbouring keys share much: eight bytes at a time.
+    while let (Some(left), Some(right)) = (a[at..].first_chunk::<8>(), b[at..].first_chunk::<8>()) {
+        let differs = u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right);
+        if differs != 0 {
+            return at + differs.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
+}
+
 #[inline]
 pub fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
@@ -401,6 +489,18 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Writes a varint at `length` of a buffer that has room for it, and moves `length` on.
+#[inline]
+fn write_varint(out: &mut [u8], length: &mut usize, mut value: u64) {
+    while value >= 0x80 {
+        out[*length] = value as u8 | 0x80;
+        *length += 1;
+        value >>= 7;
+    }
+    out[*length] = value as u8;
+    *length += 1;
 }
 
 #[inline]
@@ -473,6 +573,24 @@ impl Header {
     }
 }
 
+/// Checks a series table: `count` entries and nothing else.
+fn check_series(mut bytes: &[u8], count: u32) -> Result<(), BatchError> {
+    if count as usize > bytes.len() / SERIES_BYTES_MIN {
+        return Err(BatchError("series table"));
+    }
+    let mut key_length = 0;
+    for _ in 0..count {
+        let mut rest = bytes.get(8..).ok_or(BatchError("series key"))?;
+        let shared = take_varint(&mut rest).filter(|shared| *shared <= key_length);
+        let shared = shared.ok_or(BatchError("series key"))?;
+        let length = take_varint(&mut rest).filter(|length| *length <= rest.len() as u64);
+        let length = length.ok_or(BatchError("series key"))?;
+        key_length = shared + length;
+        bytes = &rest[length as usize..];
+    }
+    if bytes.is_empty() { Ok(()) } else { Err(BatchError("series table")) }
+}
+
 /// Checks the shape at `at`; where the next one starts.
 fn check_shape(bytes: &[u8], at: usize, end: usize) -> Result<usize, BatchError> {
     let short = BatchError("shape");
@@ -495,10 +613,6 @@ fn check_values(shape: ShapeRef<'_>, mut values: &[u8]) -> Result<(), BatchError
         values = &values[length..];
     }
     if values.is_empty() { Ok(()) } else { Err(BatchError("values are longer than their shape")) }
-}
-
-fn read_u32(bytes: &[u8], at: usize, end: usize) -> Result<u32, BatchError> {
-    if at + 4 > end { Err(BatchError("truncated")) } else { Ok(le_u32(bytes, at)) }
 }
 
 #[inline]
@@ -542,7 +656,9 @@ mod tests {
     fn a_batch_reads_back_as_it_was_built() {
         let batch = Batch::from_bytes(sample().into_bytes()).expect("valid");
         assert_eq!(batch.version(), (7, 1));
-        assert_eq!(batch.series(0), (series_key::hash(b"cpu,host=a"), b"cpu,host=a".as_slice()));
+        let mut key = Vec::new();
+        assert_eq!(batch.series().next(&mut key), Some(series_key::hash(b"cpu,host=a")));
+        assert_eq!(key, b"cpu,host=a");
         let shape = batch.shape(0);
         assert_eq!(shape.measurement(), b"cpu");
         let row = batch.rows().next().expect("one row");
@@ -561,14 +677,53 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever the order of series and times.
+        #[test]
+        fn series_and_rows_read_back(
+            keys in prop::collection::vec("[ab]{1,3}(,[ab]=[ab]{1,12}){0,3}", 1..20),
+            rows in prop::collection::vec((0usize..20, any::<i64>(), any::<i64>()), 0..60),
+        ) {
+            let mut builder = BatchBuilder::new();
+            for key in &keys {
+                builder.add_series(series_key::hash(key.as_bytes()), key.as_bytes());
+            }
+            let shape = builder.add_shape(b"m", [(FieldType::Integer, b"v".as_slice())].into_iter());
+            let rows: Vec<_> = rows.into_iter().map(|(s, t, v)| (s % keys.len(), t, v)).collect();
+            for (series, time, value) in &rows {
+                let mut values = Vec::new();
+                put_value(&mut values, &Value::Integer(*value));
+                builder.add_row(*series as u32, shape, *time, &values);
+            }
+            let batch = builder.finish(1, 2);
+            let batch = Batch::from_bytes(batch.into_bytes()).expect("valid");
+            let table = batch.series().whole();
+            for (position, key) in keys.iter().enumerate() {
+                let want = (series_key::hash(key.as_bytes()), key.as_bytes());
+                prop_assert_eq!(table.get(position as u32), want);
+            }
+            let read: Vec<_> = batch
+                .rows()
+                .map(|mut row| {
+                    let value = take_value(&mut row.values, FieldType::Integer);
+                    (row.series as usize, row.timestamp, value)
+                })
+                .collect();
+            let want: Vec<_> = rows.iter().map(|&(s, t, v)| (s, t, Some(Value::Integer(v)))).collect();
+            prop_assert_eq!(read, want);
+        }
+
         #[test]
         fn changed_bytes_never_panic(at in 0usize..200, byte: u8) {
             let mut bytes = sample().into_bytes();
             let at = at % bytes.len();
             bytes[at] = byte;
             if let Ok(batch) = Batch::from_bytes(bytes) {
+                let (mut series, mut key) = (batch.series(), Vec::new());
+                let count = std::iter::from_fn(|| series.next(&mut key)).count();
+                prop_assert_eq!(count, batch.series_count());
+                prop_assert_eq!(batch.rows().count(), batch.row_count());
                 for row in batch.rows() {
-                    batch.series(row.series);
+                    prop_assert!((row.series as usize) < count);
                     let mut values = row.values;
                     for (field_type, _) in batch.shape(row.shape).fields() {
                         take_value(&mut values, field_type).expect("checked");

@@ -149,6 +149,21 @@ impl Column {
         self.present.as_ref().is_none_or(|bits| bits.get(at))
     }
 
+    /// Takes all rows out; the memory stays.
+    pub fn clear(&mut self) {
+        match &mut self.data {
+            ColumnData::Float(values) => values.clear(),
+            ColumnData::Integer(values) => values.clear(),
+            ColumnData::Unsigned(values) => values.clear(),
+            ColumnData::Boolean(values) => values.clear(),
+            ColumnData::String(values) => {
+                values.ends.clear();
+                values.bytes.clear();
+            }
+        }
+        self.present = None;
+    }
+
     /// The value of row `at`, or `None` when it is absent. For tests and slow paths.
     pub fn get(&self, at: usize) -> Option<Value> {
         if !self.is_present(at) {

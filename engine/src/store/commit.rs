@@ -14,6 +14,9 @@ use crate::scan::request::ShardRef;
 use crate::wait::Signal;
 use crate::wal::Entry;
 
+/// About what a row of a small series takes in a cache beyond its bytes in the batch.
+const CACHE_ROW_BYTES: usize = 32;
+
 /// One call on its way through the commit loop.
 pub(super) struct Pending {
     work: Work,
@@ -82,7 +85,9 @@ impl<D: Disk> Store<D> {
         }
         inner.now_ns.set(inner.now_ns.get().max(now_ns));
         let bytes: usize = writes.iter().map(|write| write.batch.as_bytes().len()).sum();
-        let room = self.reserve_room(bytes).inspect_err(|_| {
+        // In a cache a row takes more than in a batch.
+        let rows: usize = writes.iter().map(|write| write.batch.row_count()).sum();
+        let room = self.reserve_room(bytes + CACHE_ROW_BYTES * rows).inspect_err(|_| {
             inner.stats.borrow_mut().writes_refused += 1;
             inner.background.raise();
         })?;

@@ -210,9 +210,15 @@ pub struct BlockEncoder {
     pub data: Vec<u8>,
     pub shape: BlockShape,
     pub groups: Vec<GroupChunks>,
+    /// Lists of a group's columns, kept for their memory.
+    spare: (Vec<ColumnShape>, Vec<ColumnChunk>),
 }
 
 impl BlockEncoder {
+    pub fn new(temperature: Temperature) -> Self {
+        Self { temperature, ..Self::default() }
+    }
+
     /// Encodes rows `from..to`. Rows without any value are left out; the extent that is left, `None` if nothing is.
     /// Whether the block becomes inline is the writer's choice.
     pub fn encode(
@@ -223,15 +229,15 @@ impl BlockEncoder {
         to: usize,
     ) -> Option<BlockExtent> {
         self.data.clear();
+        // The first group's lists serve the next block too: most have one group of the same columns.
+        let chunks = self.groups.pop().map(|group| group.columns);
+        self.spare = (self.shape.groups.pop().unwrap_or_default(), chunks.unwrap_or_default());
         self.shape.groups.clear();
         self.groups.clear();
         let rows = to - from;
-        let is_full = |column: &Column| column.present.is_none();
-        if columns.iter().any(|(_, column)| is_full(column))
-            && columns.iter().all(|(_, column)| is_full(column))
-        {
-            let all: Vec<_> = columns.iter().map(|&(field, column)| (field, column, rows)).collect();
-            self.encode_group(&times[from..to], &all, |_| None, from, to);
+        if !columns.is_empty() && columns.iter().all(|(_, column)| column.present.is_none()) {
+            let all = columns.iter().map(|&(field, column)| (field, column, rows));
+            self.encode_group(&times[from..to], all, |_| None, from, to);
         } else {
             self.encode_groups(times, columns, from, to)?;
         }
@@ -299,7 +305,7 @@ impl BlockEncoder {
             }
             self.encode_group(
                 &group_times,
-                &group,
+                group.into_iter(),
                 |at| Some((&presences[at], &left[chosen[at]].2)),
                 from,
                 to,
@@ -315,10 +321,10 @@ impl BlockEncoder {
 
     /// One group. `presence` gives a column's presence among the group's rows and among `from..to`; `None` when it has
     /// them all.
-    fn encode_group<'p>(
+    fn encode_group<'p, 'c>(
         &mut self,
         times: &[i64],
-        columns: &[(FieldId, &Column, usize)],
+        columns: impl Iterator<Item = (FieldId, &'c Column, usize)>,
         presence: impl Fn(usize) -> Option<(&'p Vec<bool>, &'p Bitmap)>,
         from: usize,
         to: usize,
@@ -326,9 +332,10 @@ impl BlockEncoder {
         let at = self.data.len();
         timestamp::encode(times, &mut self.data);
         let time_chunk = self.chunk_since(at);
-        let mut shapes = Vec::with_capacity(columns.len());
-        let mut chunks = Vec::with_capacity(columns.len());
-        for (position, &(field, column, count)) in columns.iter().enumerate() {
+        let (mut shapes, mut chunks) = std::mem::take(&mut self.spare);
+        shapes.clear();
+        chunks.clear();
+        for (position, (field, column, count)) in columns.enumerate() {
             let at = self.data.len();
             let nulls = times.len() - count;
             let bits = presence(position);

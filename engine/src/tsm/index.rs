@@ -31,6 +31,7 @@ use crate::codec::varint::{
     take_varint,
 };
 use crate::model::TimeRange;
+pub(super) use crate::model::batch::shared_prefix;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -41,20 +42,6 @@ const CONTINUES: u32 = 1;
 
 const INLINE: u8 = 1;
 const BEFORE: u8 = 2;
-
-/// Length of the prefix two keys share.
-pub(super) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
-    let mut at = 0;
-    // Neighbouring keys share much: eight bytes at a time.
-    while let (Some(left), Some(right)) = (a[at..].first_chunk::<8>(), b[at..].first_chunk::<8>()) {
-        let differs = u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right);
-        if differs != 0 {
-            return at + differs.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
-}
 
 /// Takes the next of a run of prefix-compressed keys; `key` holds the one before.
 pub(super) fn take_key(bytes: &mut &[u8], key: &mut Vec<u8>) -> Result<(), DecodeError> {
@@ -238,6 +225,13 @@ pub struct TopEntry {
     pub max_time: i64,
 }
 
+impl TopEntry {
+    /// Bytes held in memory.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.key.capacity()
+    }
+}
+
 /// The sparse level: one entry per page, in key order. All that stays in memory of an open file's index.
 #[derive(Debug, Default)]
 pub struct TopLevel {
@@ -331,7 +325,7 @@ impl TopLevel {
 
     /// Bytes held in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.pages.iter().map(|page| size_of::<TopEntry>() + page.key.capacity()).sum()
+        self.pages.iter().map(TopEntry::memory_bytes).sum()
     }
 }
 
@@ -528,7 +522,8 @@ impl BlockEntry {
         self.page.offset
     }
 
-    fn table_bytes(&self) -> &[u8] {
+    /// The chunk table, and behind it the data of an inline block.
+    pub(super) fn table_bytes(&self) -> &[u8] {
         let start = self.table_at as usize;
         &self.page.bytes[start..start + self.table_length as usize]
     }

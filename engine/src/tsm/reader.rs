@@ -55,7 +55,7 @@ impl<D: Disk> Drop for Inner<D> {
 }
 
 /// One series of a file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SeriesEntry {
     /// Canonical.
     pub key: Vec<u8>,
@@ -217,9 +217,15 @@ impl<D: Disk> TsmReader<D> {
         Ok(Rc::new(page))
     }
 
+    /// A cursor over all series that reads each page once and leaves the block cache to others.
+    pub fn walk(&self) -> SeriesCursor<D> {
+        SeriesCursor { is_cached: false, ..self.cursor(b"") }
+    }
+
     /// A cursor over the series from the first key of at least `from` on.
     pub fn cursor(&self, from: &[u8]) -> SeriesCursor<D> {
         SeriesCursor {
+            is_cached: true,
             reader: self.clone(),
             page_at: self.inner.top.page_for(from),
             page: None,
@@ -647,6 +653,7 @@ fn decode_chosen<'b>(
 /// Walks the series of a file in key order. Owns a handle of the file.
 pub struct SeriesCursor<D: Disk> {
     reader: TsmReader<D>,
+    is_cached: bool,
     page_at: usize,
     page: Option<Rc<IndexPage>>,
     /// Where the next series stands in the page, and its number there.
@@ -660,8 +667,15 @@ pub struct SeriesCursor<D: Disk> {
 impl<D: Disk> SeriesCursor<D> {
     /// The next series; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<SeriesEntry>> {
+        let mut series = SeriesEntry::default();
+        Ok(self.next_into(&mut series).await?.then_some(series))
+    }
+
+    /// As [`Self::next`], into a series whose memory serves again; false at the end.
+    pub async fn next_into(&mut self, series: &mut SeriesEntry) -> Result<bool> {
+        series.blocks.clear();
         loop {
-            let Some(page) = self.load().await? else { return Ok(None) };
+            let Some(page) = self.load().await? else { return Ok(false) };
             let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
             let Some((entries, next)) = step else {
                 self.next_page();
@@ -672,12 +686,14 @@ impl<D: Disk> SeriesCursor<D> {
             if self.key < self.from {
                 continue;
             }
-            let mut series = SeriesEntry { key: self.key.clone(), position, blocks: Vec::new() };
+            series.position = position;
+            series.key.clear();
+            series.key.extend_from_slice(&self.key);
             self.reader.damaged(page.offset, page.blocks(entries, &mut series.blocks))?;
             if next >= page.series_end() {
-                self.go_on(&mut series).await?;
+                self.go_on(series).await?;
             }
-            return Ok(Some(series));
+            return Ok(true);
         }
     }
 
@@ -724,7 +740,10 @@ impl<D: Disk> SeriesCursor<D> {
             if self.page_at >= self.reader.inner.top.pages.len() {
                 return Ok(None);
             }
-            let page = self.reader.page(self.page_at).await?;
+            let page = match self.is_cached {
+                true => self.reader.page(self.page_at).await?,
+                false => self.reader.read_page(self.page_at).await?,
+            };
             (self.at, self.in_page) = (page.series_start(), 0);
             self.key.clear();
             self.page = Some(page);

@@ -35,12 +35,29 @@ pub struct TagBuilder {
     /// By measurement, then by tag key plus 1; the first are the measurements' own.
     columns: Vec<Vec<Values>>,
     hasher: hashbrown::DefaultHashBuilder,
+    /// Of all columns.
+    bytes: usize,
 }
 
 /// The values of one tag key, with the series that have them.
 enum Values {
     Ascending(Ascending),
     Hashed(Hashed),
+}
+
+impl Values {
+    #[inline]
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Ascending(ascending) => ascending.entries.capacity() + ascending.before.capacity(),
+            Self::Hashed(hashed) => {
+                hashed.postings.capacity() * size_of::<(ValueSpan, Posting)>()
+                    + hashed.table.capacity() * 5
+                    + hashed.values.capacity()
+                    + hashed.gap_bytes
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -61,6 +78,8 @@ struct Hashed {
     table: HashTable<u32>,
     postings: Vec<(ValueSpan, Posting)>,
     values: Vec<u8>,
+    /// Memory of the postings' gaps.
+    gap_bytes: usize,
     /// The posting of the series before: neighbours often share a value.
     last: u32,
 }
@@ -83,12 +102,16 @@ impl Posting {
         Self { first: position, last: position, gaps: Vec::new() }
     }
 
+    /// How many bytes its memory grew by.
     #[inline]
-    fn add(&mut self, position: u32) {
-        if position > self.last {
-            put_varint(&mut self.gaps, u64::from(position - self.last));
-            self.last = position;
+    fn add(&mut self, position: u32) -> usize {
+        if position <= self.last {
+            return 0;
         }
+        let before = self.gaps.capacity();
+        put_varint(&mut self.gaps, u64::from(position - self.last));
+        self.last = position;
+        self.gaps.capacity() - before
     }
 
     /// Appends the positions as a page has them; `positions` is a buffer.
@@ -112,7 +135,7 @@ impl Ascending {
     #[inline]
     fn add(&mut self, value: &[u8], position: u32) -> bool {
         match &mut self.posting {
-            Some(posting) if self.last == value => posting.add(position),
+            Some(posting) if self.last == value => _ = posting.add(position),
             Some(_) if self.last.as_slice() > value => return false,
             _ => {
                 self.end_value();
@@ -161,12 +184,12 @@ impl Hashed {
         if let Some((span, _)) = self.postings.get(self.last as usize)
             && self.value(*span) == value
         {
-            self.postings[self.last as usize].1.add(position);
+            self.gap_bytes += self.postings[self.last as usize].1.add(position);
             return;
         }
         let hash = hasher.hash_one(value);
         if let Some(&at) = self.table.find(hash, |&at| self.value(self.postings[at as usize].0) == value) {
-            self.postings[at as usize].1.add(position);
+            self.gap_bytes += self.postings[at as usize].1.add(position);
             self.last = at;
             return;
         }
@@ -195,6 +218,7 @@ impl TagBuilder {
             columns.resize_with(column + 1, || Values::Ascending(Ascending::default()));
         }
         let values = &mut columns[column];
+        self.bytes -= values.memory_bytes();
         match values {
             Values::Hashed(hashed) => hashed.add(value, position, &self.hasher),
             Values::Ascending(ascending) => {
@@ -205,25 +229,12 @@ impl TagBuilder {
                 }
             }
         }
+        self.bytes += values.memory_bytes();
     }
 
     /// Bytes held in memory, about.
     pub fn memory_bytes(&self) -> usize {
-        let bytes = |values: &Values| match values {
-            Values::Ascending(ascending) => ascending.entries.capacity() + ascending.before.capacity(),
-            Values::Hashed(hashed) => {
-                let gaps: usize = match hashed.postings.len() {
-                    // Values of few series each: the first gap's allocation is what counts.
-                    many if many > 4_096 => 8 * many,
-                    _ => hashed.postings.iter().map(|(_, posting)| posting.gaps.capacity()).sum(),
-                };
-                hashed.postings.capacity() * size_of::<(ValueSpan, Posting)>()
-                    + hashed.table.capacity() * 5
-                    + hashed.values.capacity()
-                    + gaps
-            }
-        };
-        self.columns.iter().flatten().map(bytes).sum()
+        self.bytes
     }
 
     /// The pages in key order, handed to `emit` with an entry that lacks offset and checksum.

@@ -35,6 +35,7 @@ pub struct TsmWriter<D: Disk> {
     written: u64,
     page: PageBuilder,
     top: TopLevel,
+    top_bytes: usize,
     schema: Schema,
     /// (measurement, type, name) → number.
     fields: HashMap<Vec<u8>, FieldId>,
@@ -70,13 +71,14 @@ impl<D: Disk> TsmWriter<D> {
             written: 0,
             page: PageBuilder::default(),
             top: TopLevel::default(),
+            top_bytes: 0,
             schema: Schema::default(),
             fields: HashMap::new(),
             field_key: Vec::new(),
             field_first: FieldId(0),
             field_guess: None,
             tags: TagBuilder::default(),
-            encoder: BlockEncoder { temperature, ..BlockEncoder::default() },
+            encoder: BlockEncoder::new(temperature),
             chunk_table: Vec::new(),
             key: Vec::new(),
             measurement: 0,
@@ -279,6 +281,7 @@ impl<D: Disk> TsmWriter<D> {
         entry.raw_length = raw_length;
         entry.crc = checksum::of(&bytes);
         self.append(&bytes).await?;
+        self.top_bytes += entry.memory_bytes();
         self.top.pages.push(entry);
         self.meta.index_pages += 1;
         Ok(())
@@ -350,7 +353,7 @@ impl<D: Disk> TsmWriter<D> {
 
     /// Bytes of memory that grow with what is written.
     pub fn memory_bytes(&self) -> usize {
-        self.tags.memory_bytes() + self.top.memory_bytes() + WRITE_BYTES
+        self.tags.memory_bytes() + self.top_bytes + WRITE_BYTES
     }
 
     fn offset(&self) -> u64 {

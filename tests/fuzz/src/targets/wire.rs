@@ -62,8 +62,9 @@ pub fn http1_seeds() -> Vec<Vec<u8>> {
 
 pub fn batch(bytes: &[u8]) {
     let Ok(batch) = Batch::from_bytes(bytes.to_vec()) else { return };
+    let series = batch.series().whole();
     for row in batch.rows() {
-        batch.series(row.series);
+        series.get(row.series);
         let mut values = row.values;
         for (field_type, _) in batch.shape(row.shape).fields() {
             tidemark_engine::model::batch::take_value(&mut values, field_type).expect("checked on reading");
