@@ -97,18 +97,18 @@ impl FieldPattern {
 /// Buffers and memory of the fast path.
 #[derive(Debug, Default)]
 pub(super) struct Fast {
-    structure: Structure,
+    pub structure: Structure,
     /// The values of the line being read; only the first bytes count.
-    values: Vec<u8>,
-    habits: Habits,
-    canonical: Canonical,
+    pub values: Vec<u8>,
+    pub habits: Habits,
+    pub canonical: Canonical,
 }
 
 /// Buffers for bringing the tags of a key to order.
 #[derive(Debug, Default)]
-struct Canonical {
+pub(super) struct Canonical {
     tags: Vec<Tag>,
-    key: Vec<u8>,
+    pub key: Vec<u8>,
 }
 
 /// One tag as it stands in the body: `key=value`, its end, and where the value begins.
@@ -121,12 +121,14 @@ struct Tag {
 
 /// What is remembered from line to line.
 #[derive(Debug, Default)]
-struct Habits {
+pub(super) struct Habits {
     /// The last line's spelling and shape, plus 1; 0 at the beginning.
     last_spelling: u32,
-    last_shape: u32,
+    pub last_shape: u32,
     /// By shape: the shape a series had after it, plus 1. For senders whose lines take turns.
     shape_after: Vec<u32>,
+    /// By shape: that of the line after it, plus 1. Kept of lines that pass by.
+    pub line_after: Vec<u32>,
 }
 
 impl Fast {
@@ -134,15 +136,35 @@ impl Fast {
         self.habits.last_spelling = 0;
         self.habits.last_shape = 0;
         self.habits.shape_after.clear();
+        self.habits.line_after.clear();
     }
 
     /// Remembers a line for the guesses to come.
     pub fn learn(&mut self, tables: &mut Tables, spelling: u32, shape: u32) {
+        if tables.are_passing() {
+            self.habits.note_line(shape);
+        }
         self.habits.learn(tables, spelling, shape);
     }
 }
 
 impl Habits {
+    /// Notes the shape of a line that passes by.
+    #[inline]
+    pub fn note_line(&mut self, shape: u32) {
+        if self.last_shape == shape + 1 {
+            return;
+        }
+        if let Some(last) = self.last_shape.checked_sub(1) {
+            let last = last as usize;
+            if self.line_after.len() <= last {
+                self.line_after.resize(last + 1, 0);
+            }
+            self.line_after[last] = shape + 1;
+        }
+        self.last_shape = shape + 1;
+    }
+
     #[inline]
     fn learn(&mut self, tables: &mut Tables, spelling: u32, shape: u32) {
         if let Some(last) = self.last_spelling.checked_sub(1) {
@@ -233,23 +255,34 @@ fn read_key(
         let raw = tables.raw(guess);
         let end = at + raw.len();
         if body.get(end) == Some(&b' ') && body[at..end] == *raw {
+            tables.note_known();
             return Some((guess, end + 1));
         }
     }
-    let positions = structure.find(body, at)?;
-    let blank =
-        positions.iter().position(|&position| matches!(body[position as usize], b' ' | b'\\' | b'\n'))?;
-    let end = positions[blank] as usize;
-    if body[end] != b' ' {
-        return None;
-    }
+    let positions = key_marks(body, at, structure)?;
+    let end = *positions.last()? as usize;
     let raw = &body[at..end];
     let hash = series_key::hash(raw);
     let spelling = match tables.find(hash, raw) {
-        Some(spelling) => spelling,
-        None => add_series(body, at, &positions[..=blank], hash, options, tables, canonical)?,
+        Some(spelling) => {
+            tables.note_known();
+            spelling
+        }
+        None => {
+            tables.note_new();
+            add_series(body, at, positions, hash, options, tables, canonical)?
+        }
     };
     Some((spelling, end + 1))
+}
+
+/// Where commas and equals signs stand in the key at `at`, and the blank after it, which is the last.
+#[inline]
+pub(super) fn key_marks<'s>(body: &[u8], at: usize, structure: &'s mut Structure) -> Option<&'s [u32]> {
+    let positions = structure.find(body, at)?;
+    let blank =
+        positions.iter().position(|&position| matches!(body[position as usize], b' ' | b'\\' | b'\n'))?;
+    (body[positions[blank] as usize] == b' ').then(|| &positions[..=blank])
 }
 
 /// Adds a series whose key has no escapes; `None` when anything about it is unusual. The last of `positions` is the blank
@@ -263,66 +296,84 @@ fn add_series(
     tables: &mut Tables,
     canonical: &mut Canonical,
 ) -> Option<u32> {
-    let (&end, marks) = positions.split_last()?;
-    let end = end as usize;
-    let name_end = positions[0] as usize;
-    if name_end == at
-        || end - at > KEY_BYTES_PLAIN
-        || options.validate_keys
-        || matches!(body[at], b'\t' | 0 | b'#')
-        || marks.len() % 2 != 0
-    {
-        return None;
-    }
-    let Canonical { tags, key } = canonical;
-    tags.clear();
-    let mut is_ascending = true;
-    let mut last_key: &[u8] = b"";
-    for (tag, pair) in marks.chunks_exact(2).enumerate() {
-        let (comma, equals) = (pair[0] as usize, pair[1] as usize);
-        let value_end = positions[2 * tag + 2] as usize;
-        let tag_key = &body[comma + 1..equals];
-        if body[comma] != b',' || body[equals] != b'=' || equals + 1 == value_end {
+    let (raw, name) = (&body[at..*positions.last()? as usize], &body[at..positions[0] as usize]);
+    Some(match canonical.read(body, at, positions, options)? {
+        Spelled::Canonical => tables.add_canonical(raw, hash, name),
+        Spelled::Otherwise => tables.add_other(raw, hash, &canonical.key, name),
+    })
+}
+
+/// How a key was sent.
+pub(super) enum Spelled {
+    Canonical,
+    /// Its tags are in another order: its canonical form is [`Canonical::key`].
+    Otherwise,
+}
+
+impl Canonical {
+    /// Reads a key without escapes; `positions` as of [`key_marks`].
+    #[inline]
+    pub fn read(&mut self, body: &[u8], at: usize, positions: &[u32], options: &Options) -> Option<Spelled> {
+        let (&end, marks) = positions.split_last()?;
+        let end = end as usize;
+        let name_end = positions[0] as usize;
+        if name_end == at
+            || end - at > KEY_BYTES_PLAIN
+            || options.validate_keys
+            || matches!(body[at], b'\t' | 0 | b'#')
+            || marks.len() % 2 != 0
+        {
             return None;
         }
-        if tag_key.is_empty() || tag_key == b"time" {
+        let Self { tags, key } = self;
+        tags.clear();
+        let mut is_ascending = true;
+        let mut last_key: &[u8] = b"";
+        for (tag, pair) in marks.chunks_exact(2).enumerate() {
+            let (comma, equals) = (pair[0] as usize, pair[1] as usize);
+            let value_end = positions[2 * tag + 2] as usize;
+            let tag_key = &body[comma + 1..equals];
+            if body[comma] != b',' || body[equals] != b'=' || equals + 1 == value_end {
+                return None;
+            }
+            if tag_key.is_empty() || tag_key == b"time" {
+                return None;
+            }
+            is_ascending &= tag_key > last_key;
+            last_key = tag_key;
+            tags.push(Tag { start: pair[0] + 1, equals: pair[1], end: value_end as u32 });
+        }
+        if is_ascending {
+            return Some(Spelled::Canonical);
+        }
+        let key_of = |tag: &Tag| &body[tag.start as usize..tag.equals as usize];
+        tags.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
+        if tags.windows(2).any(|pair| key_of(&pair[0]) == key_of(&pair[1])) {
             return None;
         }
-        is_ascending &= tag_key > last_key;
-        last_key = tag_key;
-        tags.push(Tag { start: pair[0] + 1, equals: pair[1], end: value_end as u32 });
+        key.clear();
+        key.extend_from_slice(&body[at..name_end]);
+        for tag in tags.iter() {
+            key.push(b',');
+            key.extend_from_slice(&body[tag.start as usize..tag.end as usize]);
+        }
+        Some(Spelled::Otherwise)
     }
-    let (raw, name) = (&body[at..end], &body[at..name_end]);
-    if is_ascending {
-        return Some(tables.add_canonical(raw, hash, name));
-    }
-    let key_of = |tag: &Tag| &body[tag.start as usize..tag.equals as usize];
-    tags.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
-    if tags.windows(2).any(|pair| key_of(&pair[0]) == key_of(&pair[1])) {
-        return None;
-    }
-    key.clear();
-    key.extend_from_slice(name);
-    for tag in tags.iter() {
-        key.push(b',');
-        key.extend_from_slice(&body[tag.start as usize..tag.end as usize]);
-    }
-    Some(tables.add_other(raw, hash, key, name))
 }
 
 /// What follows the key.
-struct Rest {
-    timestamp: i64,
+pub(super) struct Rest {
+    pub timestamp: i64,
     /// Bytes of the values.
-    values: usize,
+    pub values: usize,
     /// Where the newline stands.
-    end: usize,
+    pub end: usize,
 }
 
 /// Reads fields of exactly this pattern and the timestamp. Where a name ends is known; where a value ends its digits
 /// say, so that nothing is searched for.
 #[inline]
-fn read_rest(
+pub(super) fn read_rest(
     body: &[u8],
     at: usize,
     pattern: &Pattern,

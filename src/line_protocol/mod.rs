@@ -6,7 +6,8 @@
 //!    takes digits eight at a time, and finds the end of a key it has not met with SIMD (`structure`). Whatever it does not
 //!    recognise at once it leaves, unread, to
 //! 2. `line`, the plain scalar reading of one line. It defines what line protocol is here, and it alone makes errors.
-//! 3. `tables` gives every distinct series and shape of the body a small number, so that a [`Sink`] keeps what it
+//! 3. `passing` reads the lines of senders that never repeat a series, without remembering them.
+//! 4. `tables` gives every distinct series and shape of the body a small number, so that a [`Sink`] keeps what it
 //!    knows about them in plain vectors.
 //!
 //! What is NOT here: retention policies, shards, types already stored, any waiting. Bytes of names and strings
@@ -17,6 +18,7 @@ pub mod format;
 mod line;
 mod number;
 mod parse;
+mod passing;
 mod structure;
 mod tables;
 
@@ -100,12 +102,15 @@ pub struct Options {
     pub validate_keys: bool,
 }
 
+/// The number of every series that is not remembered: the next line may be of the same one.
+pub const PASSING: u32 = u32::MAX;
+
 /// One point, as a [`Sink`] gets it. All but the numbers is borrowed for the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Point<'a> {
     /// Number of its line in the body, from 0.
     pub line: u32,
-    /// Number of the series in this body, from 0, in order of first appearance.
+    /// Number of the series in this body, from 0, in order of first appearance; [`PASSING`] of one that is not remembered.
     pub series: u32,
     /// Placement hash of the canonical key.
     pub hash: u64,

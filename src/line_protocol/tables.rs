@@ -77,11 +77,20 @@ pub(super) struct Tables {
     by_measurement: HashTable<u32>,
     shapes: Vec<Shape>,
     by_shape: HashTable<u32>,
+    /// Lines whose key was remembered, and not, since all was forgotten last.
+    known: u32,
+    new: u32,
+    /// Bodies still to be read without remembering series.
+    passing_bodies: u32,
 }
 
 /// A body begins with empty tables when they hold more than this: a sender of some ten thousand series finds all of them
 /// again, one that never repeats itself costs no more memory than its largest body.
 const KEPT_BYTES_MAX: usize = 4 << 20;
+/// When less than one line in so many was of a remembered series until all had to be forgotten, series pass by.
+const KNOWN_PART_MIN: u32 = 4;
+/// They do for so many bodies; then it is tried again.
+const PASSING_BODIES: u32 = 24;
 /// As [`KEPT_BYTES_MAX`], of shapes.
 const KEPT_SHAPES_MAX: usize = 1_024;
 
@@ -89,9 +98,16 @@ impl Tables {
     /// Begins a body. When all is forgotten, numbers begin from 0 again.
     pub fn begin_body(&mut self) {
         let bytes = self.bytes();
+        self.passing_bodies = self.passing_bodies.saturating_sub(1);
+        if bytes > KEPT_BYTES_MAX {
+            if self.known < self.new / KNOWN_PART_MIN {
+                self.let_series_pass();
+            }
+            (self.known, self.new) = (0, 0);
+        }
         if bytes > 4 * KEPT_BYTES_MAX {
             // What was taken for one huge body is given back with it.
-            *self = Self::default();
+            *self = Self { passing_bodies: self.passing_bodies, ..Self::default() };
         } else if bytes > KEPT_BYTES_MAX || self.shapes.len() > KEPT_SHAPES_MAX {
             self.spellings.clear();
             self.habits.clear();
@@ -103,6 +119,27 @@ impl Tables {
             self.shapes.clear();
             self.by_shape.clear();
         }
+    }
+
+    /// Remembers no series of the next bodies.
+    pub fn let_series_pass(&mut self) {
+        self.passing_bodies = PASSING_BODIES;
+    }
+
+    /// Whether series are not to be remembered.
+    #[inline]
+    pub fn are_passing(&self) -> bool {
+        self.passing_bodies > 0
+    }
+
+    #[inline]
+    pub fn note_known(&mut self) {
+        self.known = self.known.wrapping_add(1);
+    }
+
+    #[inline]
+    pub fn note_new(&mut self) {
+        self.new = self.new.wrapping_add(1);
     }
 
     /// Memory of what is remembered, about, without the shapes.

@@ -520,6 +520,49 @@ fn ordinary_lines_take_the_fast_path() {
     check(&|at| format!("disk,path=C:\\ drive\\,{} used={at}i,free=1i {at}\n", at % 4), 20);
 }
 
+/// As many series as are forgotten in vain make the next bodies pass by; a sender that repeats itself is remembered again.
+#[test]
+fn series_that_never_come_again_are_not_remembered_for_a_while() {
+    let body = |start: usize, count: usize| -> String {
+        let line = |at: usize| format!("cpu,region=eu,host=h{at} user={at}i,idle=2.5 {at}\n");
+        (start..start + count).map(line).collect()
+    };
+    let mut scratch = Scratch::default();
+    let read = |body: &str, scratch: Scratch| {
+        let mut parser = Parser::new(body.as_bytes(), options(""), scratch);
+        let mut sink = Numbers::default();
+        assert_eq!(parser.step(&mut sink, usize::MAX), Step::Done);
+        let fast = parser.lines_fast();
+        (sink.0, fast, parser.into_errors().1)
+    };
+    let mut passed = 0;
+    for at in 0..40 {
+        let (numbers, fast, kept) = read(&body(at * 10_000, 10_000), scratch);
+        scratch = kept;
+        assert!(fast >= 9_990, "{fast}");
+        passed += usize::from(numbers.iter().filter(|number| **number == PASSING).count() > 9_000);
+    }
+    assert!((20..40).contains(&passed), "{passed} of 40 bodies passed by");
+    for _ in 0..40 {
+        (_, _, scratch) = read(&body(0, 5_000), scratch);
+    }
+    let (numbers, _, _) = read(&body(0, 5_000), scratch);
+    assert!(numbers.iter().all(|number| *number != PASSING));
+}
+
+/// The numbers of the series of the points.
+#[derive(Default)]
+struct Numbers(Vec<u32>);
+
+impl Sink for Numbers {
+    fn point(&mut self, point: &Point<'_>) -> Flow {
+        self.0.push(point.series);
+        Flow::Continue
+    }
+
+    fn refuse(&mut self, _line: u32, _reason: &Refusal<'_>) {}
+}
+
 #[test]
 fn a_stream_is_cut_only_where_a_line_certainly_ends() {
     assert_eq!(complete_line(b"m v=1"), None);

@@ -13,7 +13,7 @@ use tidemark_engine::index::fields::FieldTypeConflict;
 use tidemark_engine::model::{BatchBuilder, ShardGroupId, ShardId};
 use tidemark_engine::store::{DropReason, ShardWrite, WriteOutcome};
 
-use crate::line_protocol::{Flow, Point, Refusal, Sink};
+use crate::line_protocol::{Flow, PASSING, Point, Refusal, Sink};
 use crate::meta::RetentionPolicyInfo;
 
 /// Batches a router holds before the caller should send them: a body may touch any number of groups.
@@ -217,9 +217,16 @@ impl Router {
     }
 
     /// Where the point's series stands now, added to its batch when it is not there.
-    #[cold]
+    #[inline(never)]
     fn place(&mut self, point: &Point<'_>) -> Place {
         let series = point.series as usize;
+        if point.series == PASSING {
+            // A series may stand in a batch more than once.
+            let batch = self.batch_for(point.hash);
+            self.bytes += point.key.len() + 10;
+            let position = self.batches[batch as usize].builder.add_series(point.hash, point.key);
+            return Place { epoch: self.epoch, route: self.current as u32, batch, position };
+        }
         if self.places.len() <= series {
             self.places.resize(series + 1, Place::default());
         }

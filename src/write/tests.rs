@@ -167,6 +167,23 @@ pub(crate) fn rows(writer: &Writer<Fake>) -> Vec<(String, i64)> {
 }
 
 #[test]
+fn points_of_series_that_pass_by_arrive_too() {
+    let writer = Writer::new(fake(0));
+    // More bodies than a sender that never repeats itself is remembered for.
+    let mut wanted = Vec::new();
+    for body in 0..8 {
+        // Every tenth is of the series before.
+        let number = |at: i64| at - i64::from(at % 10 == 9);
+        let series = |at: i64| format!("cpu,host=h{body}_{},padding={}", number(at), "x".repeat(100));
+        let lines: Vec<_> = (0..10_000).map(|at| format!("{} v={at}i {}", series(at), NOW + at)).collect();
+        assert_eq!(write(&writer, &lines.join("\n")), Ok(Written { points: 10_000 }));
+        wanted.extend((0..10_000).map(|at| (series(at), NOW + at)));
+    }
+    wanted.sort();
+    assert!(rows(&writer) == wanted, "points are missing or others");
+}
+
+#[test]
 fn every_point_arrives_once_at_the_core_that_owns_its_shard() {
     let writer = Writer::new(fake(0));
     let lines: Vec<_> =
@@ -202,9 +219,9 @@ fn every_point_arrives_once_at_the_core_that_owns_its_shard() {
 fn a_body_of_many_megabytes_is_sent_in_rounds_and_gives_way() {
     let writer = Writer::new(fake(0));
     let body: String =
-        (0..200_000).map(|at| format!("cpu,host=h{} v={at}i {}\n", at % 100, NOW + at)).collect();
-    assert_eq!(write(&writer, &body), Ok(Written { points: 200_000 }));
-    assert_eq!(rows(&writer).len(), 200_000);
+        (0..600_000).map(|at| format!("cpu,host=h{} v={at}i {}\n", at % 100, NOW + at)).collect();
+    assert_eq!(write(&writer, &body), Ok(Written { points: 600_000 }));
+    assert_eq!(rows(&writer).len(), 600_000);
     assert!(writer.backend().gave_way.get() > 20);
     assert!(writer.backend().arrived.borrow().values().all(|batches| batches.len() > 1));
 }

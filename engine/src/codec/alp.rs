@@ -9,10 +9,10 @@
 //! ALP-RD ("real doubles") is for values that are no decimals: the left 16 bits or fewer of neighbours are mostly one of
 //! few patterns, so they become ids of a dictionary; the right bits are packed as they are.
 
-use super::{DecodeError, Few};
 use super::bitpack::{pack, packed_len, unpack, width_of};
 use super::integer;
 use super::varint::{put_varint, take_byte, take_bytes, take_count};
+use super::{DecodeError, Few};
 
 const POWERS: [f64; 16] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];

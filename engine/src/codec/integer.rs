@@ -9,11 +9,11 @@
 //! ```
 //! The smallest is chosen per block; of equals the first, which decodes fastest.
 
-use super::{DecodeError, Few};
 use super::bitpack::{pack, packed_len, unpack, width_of};
 use super::delta::{accumulate, accumulate_zigzag, differences, min_max};
 use super::patched;
 use super::varint::{put_zigzag, take_byte, take_zigzag, zigzag};
+use super::{DecodeError, Few};
 
 const CONSTANT: u8 = 0;
 const FRAME: u8 = 1;

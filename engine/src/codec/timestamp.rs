@@ -12,8 +12,8 @@
 use super::bitpack::{pack, unpack, width_of};
 use super::delta::{accumulate, min_max};
 use super::integer;
-use super::{DecodeError, Few};
 use super::varint::{put_scaled, put_varint, put_zigzag, take_byte, take_scaled, take_varint, take_zigzag};
+use super::{DecodeError, Few};
 
 const RUNS: u8 = 1;
 const DIFFERENCES: u8 = 2;

@@ -208,7 +208,9 @@ impl<D: Disk> Merge<D> {
         let mut gathered = Gathered::default();
         while let Some(at) = first_part(&parts) {
             let lane = &self.lanes[parts[at].lane];
-            let taken = lane.take_block(&mut parts[at].series.blocks, self.read_ahead_bytes, &mut self.counts).await?;
+            let taken = lane
+                .take_block(&mut parts[at].series.blocks, self.read_ahead_bytes, &mut self.counts)
+                .await?;
             let Some((block, bytes)) = taken else { break };
             let span = TimeRange::new(block.min_time, block.max_time.saturating_add(1));
             let next = first_part(&parts).map(|at| parts[at].series.blocks[0].0.min_time);

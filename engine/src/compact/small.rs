@@ -80,7 +80,8 @@ impl SmallRows {
 
     /// Writes what was gathered.
     pub async fn write<D: Disk>(&self, writer: &mut TsmWriter<D>) -> Result<()> {
-        let columns: SmallVec<[_; 16]> = self.columns.iter().map(|(field, column)| (*field, column)).collect();
+        let columns: SmallVec<[_; 16]> =
+            self.columns.iter().map(|(field, column)| (*field, column)).collect();
         writer.write_rows(&self.times, &columns).await
     }
 }
