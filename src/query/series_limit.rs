@@ -3,7 +3,7 @@
 //! SLIMIT chooses among the tag sets a shard has, whether or not they have rows in range, in the order of the tags they
 //! have: `dc|host…` comes before `host…`. A tag set may so be chosen in one shard group and left out in the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 use tidemark_engine::model::{TimeRange, series_key};
@@ -158,7 +158,7 @@ pub async fn tie_order<D: DataSource>(
     }
     let time = time_range(plan.read.0, plan.read.1);
     let keys = series_keys(source, scan, time, TIED_SERIES_MAX + 1, budget_bytes).await?;
-    if keys.len() < 2 || keys.len() as u64 > TIED_SERIES_MAX {
+    if keys.len() as u64 > TIED_SERIES_MAX || !shares_a_tag_set(&keys, &plan.dimensions) {
         return Ok(None);
     }
     Ok(Some(TieOrder {
@@ -166,6 +166,16 @@ pub async fn tie_order<D: DataSource>(
         ranges: source.group_ranges(&scan.at.place, time),
         descending: !plan.ascending,
     }))
+}
+
+/// Whether any two series are of one tag set: only there may rows of equal times meet.
+fn shares_a_tag_set(keys: &[Vec<u8>], dimensions: &[String]) -> bool {
+    let mut met = HashSet::with_capacity(keys.len());
+    let set = |key: &Vec<u8>| -> Vec<Vec<u8>> {
+        let value = |name: &String| series_key::tag_value(key, name.as_bytes());
+        dimensions.iter().map(|name| value(name).unwrap_or_default().into_owned()).collect()
+    };
+    !keys.iter().all(|key| met.insert(set(key)))
 }
 
 /// By what tag sets are ordered: the names of the tags there are, then their values, joined.
@@ -240,6 +250,17 @@ impl RowCap {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn two_series_of_one_tag_set_are_found() {
+        let keys = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+        let by_host = ["host".to_owned()];
+        assert!(!super::shares_a_tag_set(&keys(&["m,dc=x,host=a", "m,dc=x,host=b", "m,dc=x"]), &by_host));
+        assert!(super::shares_a_tag_set(&keys(&["m,dc=x,host=a", "m,dc=y,host=a"]), &by_host));
+        assert!(super::shares_a_tag_set(&keys(&["m,dc=x", "m,dc=y"]), &by_host));
+        assert!(!super::shares_a_tag_set(&keys(&["m,host=a"]), &[]));
+        assert!(super::shares_a_tag_set(&keys(&["m,host=a", "m,host=b"]), &[]));
+    }
+
     #[test]
     fn tag_sets_that_have_more_of_the_first_tags_come_first() {
         let dimensions = ["dc".to_owned(), "host".to_owned()];
