@@ -258,8 +258,9 @@ impl<D: Disk> FileSet<D> {
         let files = manifest
             .files
             .iter()
-            .map(|entry| match before.iter().find(|file| file.entry == *entry) {
-                Some(file) => file.clone(),
+            .map(|entry| match before.iter().find(|file| file.entry.id == entry.id) {
+                Some(file) if file.entry == *entry => file.clone(),
+                Some(file) => Rc::new(file.with_entry(*entry)),
                 None => Rc::new(ShardFile::new(disk, folder, *entry, cache)),
             })
             .collect();

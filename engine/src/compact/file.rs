@@ -13,10 +13,21 @@ use crate::tsm::{BlockCache, TsmReader};
 /// last view is gone.
 pub struct ShardFile<D: Disk> {
     pub entry: FileEntry,
+    opening: Rc<Opening<D>>,
+}
+
+/// How a file is opened, whatever its standing among the others becomes.
+struct Opening<D: Disk> {
     path: String,
     disk: D,
     cache: Rc<BlockCache>,
     reader: RefCell<Option<TsmReader<D>>>,
+}
+
+impl<D: Disk> Drop for Opening<D> {
+    fn drop(&mut self) {
+        self.cache.forget_written(&self.path);
+    }
 }
 
 const SUFFIX: &str = ".tsm";
@@ -35,13 +46,18 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 
 impl<D: Disk> ShardFile<D> {
     pub(crate) fn new(disk: &D, folder: &str, entry: FileEntry, cache: &Rc<BlockCache>) -> Self {
-        Self {
-            entry,
+        let opening = Opening {
             path: format!("{folder}/{}", file_name(entry.id)),
             disk: disk.clone(),
             cache: cache.clone(),
             reader: RefCell::new(None),
-        }
+        };
+        Self { entry, opening: Rc::new(opening) }
+    }
+
+    /// The same file, of which the manifest says something else now.
+    pub(crate) fn with_entry(&self, entry: FileEntry) -> Self {
+        Self { entry, opening: self.opening.clone() }
     }
 
     /// A span that holds all its timestamps.
@@ -51,23 +67,24 @@ impl<D: Disk> ShardFile<D> {
 
     /// The open file. Two who ask at once may both open it; one of the two is kept.
     pub async fn reader(&self) -> Result<TsmReader<D>> {
-        if let Some(reader) = self.reader.borrow().as_ref() {
+        let opening = &*self.opening;
+        if let Some(reader) = opening.reader.borrow().as_ref() {
             return Ok(reader.clone());
         }
-        let reader = TsmReader::open(&self.disk, &self.path, self.cache.clone()).await?;
-        Ok(self.reader.borrow_mut().get_or_insert(reader).clone())
+        let reader = TsmReader::open(&opening.disk, &opening.path, opening.cache.clone()).await?;
+        Ok(opening.reader.borrow_mut().get_or_insert(reader).clone())
     }
 
     pub fn path(&self) -> &str {
-        &self.path
+        &self.opening.path
     }
 
     pub fn is_open(&self) -> bool {
-        self.reader.borrow().is_some()
+        self.opening.reader.borrow().is_some()
     }
 
     /// Lets the open file go; it is opened again when needed.
     pub(crate) fn close(&self) {
-        self.reader.borrow_mut().take();
+        self.opening.reader.borrow_mut().take();
     }
 }

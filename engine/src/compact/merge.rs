@@ -26,7 +26,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{ColumnData, Rows, TimeRange};
 use crate::pool::Pool;
-use crate::tsm::{BLOCK_ROWS_MAX, FileMeta, TsmWriter};
+use crate::tsm::{BLOCK_ROWS_MAX, BlockCache, FileMeta, TsmWriter};
 
 /// Bytes of block data read ahead per file.
 const READ_AHEAD_BYTES: u64 = 256 << 10;
@@ -86,10 +86,11 @@ impl Drop for Charge {
 }
 
 impl<D: Disk> Merge<D> {
-    /// Starts merging `files` (oldest first) into the file `path`, with memory of `pool`.
+    /// Starts merging `files` (oldest first) into the file `path`, known to `blocks`, with memory of `pool`.
     pub async fn start(
         disk: &D,
         pool: &Pool,
+        blocks: &Rc<BlockCache>,
         path: &str,
         files: &[Rc<ShardFile<D>>],
         tombstones: Rc<Vec<Rc<Tombstone>>>,
@@ -100,7 +101,7 @@ impl<D: Disk> Merge<D> {
             lanes.push(Lane::open(file).await?);
         }
         let read_ahead_bytes = pool.max() / READ_AHEAD_PART / lanes.len().max(1) as u64;
-        let writer = TsmWriter::create(disk, path, temperature).await?;
+        let writer = TsmWriter::create(disk, path, temperature).await?.keep_in(blocks);
         let is_cold = temperature == Temperature::Cold;
         Ok(Self {
             lanes,

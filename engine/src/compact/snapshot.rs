@@ -12,18 +12,20 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::{ActiveIndex, sorted_positions};
 use crate::model::{Column, Rows};
-use crate::tsm::{FieldId, FileMeta, TsmWriter};
+use crate::tsm::{BlockCache, FieldId, FileMeta, TsmWriter};
 
-/// Writes the generation's rows as the file `path`; durable and named when it answers, `None` when there are no rows.
+/// Writes the generation's rows as the file `path`, known to `blocks`; durable and named when it answers, `None` when there
+/// are no rows.
 pub async fn write_snapshot<D: Disk>(
     disk: &D,
     path: &str,
     index: &RefCell<ActiveIndex>,
     sealed: &Rc<RefCell<Cache>>,
+    blocks: &Rc<BlockCache>,
     pace: &Pace,
 ) -> Result<Option<FileMeta>> {
     let sorted = sorted_positions(index, pace).await;
-    let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await?;
+    let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await?.keep_in(blocks);
     let mut rows = ReusedRows::default();
     for &position in sorted.iter() {
         let has_rows = {

@@ -147,7 +147,10 @@ enum Body {
     /// Rows of a cache, as they were when listed.
     Cached(Rc<Rows>),
     File {
-        entry: BlockEntry,
+        /// All of the occurrence; this one is at `at`, and those up to `end` will be wanted as well.
+        entries: Rc<[BlockEntry]>,
+        at: u32,
+        end: u32,
         summaries: OnceCell<Rc<[ColumnSummary]>>,
     },
 }
@@ -282,15 +285,21 @@ impl<D: Disk> Sources<D> {
                         series.map(|series| series.blocks.into()).unwrap_or_default()
                     }
                 };
-                let blocks = found
-                    .iter()
-                    .filter(|entry| entry.overlaps(&time))
-                    .map(|entry| Block {
-                        time_min: entry.min_time,
-                        time_max: entry.max_time,
-                        rows: entry.rows as usize,
+                let first = found.iter().position(|entry| entry.overlaps(&time)).unwrap_or(found.len());
+                let end =
+                    found.iter().rposition(|entry| entry.overlaps(&time)).map_or(first, |last| last + 1);
+                let blocks = (first..end)
+                    .map(|at| Block {
+                        time_min: found[at].min_time,
+                        time_max: found[at].max_time,
+                        rows: found[at].rows as usize,
                         source,
-                        body: Body::File { entry: entry.clone(), summaries: OnceCell::new() },
+                        body: Body::File {
+                            entries: found.clone(),
+                            at: at as u32,
+                            end: end as u32,
+                            summaries: OnceCell::new(),
+                        },
                     })
                     .collect();
                 Ok(Listed { blocks, removed: file.masks_of(key) })
@@ -301,11 +310,12 @@ impl<D: Disk> Sources<D> {
     /// What is known of a column of an unread block: `None` when it says nothing, `Some(None)` when the block does not
     /// have the column.
     pub fn facts(&self, block: &Block, field: &[u8]) -> Option<Option<ColumnFacts>> {
-        let (Body::File { entry, summaries }, Source::File { file, fields, .. }) =
+        let (Body::File { entries, at, summaries, .. }, Source::File { file, fields, .. }) =
             (&block.body, &self.list[block.source as usize])
         else {
             return None;
         };
+        let entry = &entries[*at as usize];
         let Some(numbers) = fields.get(field) else { return Some(None) };
         let summaries = match summaries.get() {
             Some(summaries) => summaries,
@@ -355,10 +365,11 @@ impl<D: Disk> Sources<D> {
     pub async fn read(&self, block: &Block, wanted: &[Vec<u8>]) -> Result<Rows> {
         match (&block.body, &self.list[block.source as usize]) {
             (Body::Cached(rows), _) => Ok(Rows::clone(rows)),
-            (Body::File { entry, .. }, Source::File { file, fields, names }) => {
+            (Body::File { entries, at, end, .. }, Source::File { file, fields, names }) => {
                 let numbers: Vec<FieldId> =
                     wanted.iter().filter_map(|name| fields.get(name)).flatten().copied().collect();
-                let read = file.reader.read_block(entry, Wanted::Fields(&numbers)).await?;
+                let blocks = &entries[*at as usize..*end as usize];
+                let read = file.reader.read_first(blocks, Wanted::Fields(&numbers)).await?;
                 let mut rows = Rows { times: read.times, fields: Vec::new(), columns: Vec::new() };
                 for (number, column) in read.columns {
                     let Some(name) = names.get(&number) else { continue };
@@ -413,8 +424,8 @@ impl<D: Disk> Sources<D> {
             }
             let listed = self.list(found, &series.key, &[], TimeRange::ALL).await?;
             for block in listed.blocks.iter().filter(|block| is_left(block, &listed.removed)) {
-                let Body::File { entry, .. } = &block.body else { continue };
-                for summary in file.reader.summaries(entry)? {
+                let Body::File { entries, at, .. } = &block.body else { continue };
+                for summary in file.reader.summaries(&entries[*at as usize])? {
                     if let Some(name) = names.get(&summary.field) {
                         fields.insert((name.clone(), summary.field_type));
                     }
@@ -483,7 +494,7 @@ impl Block {
     pub fn file_bytes(&self) -> u64 {
         match &self.body {
             Body::Cached(_) => 0,
-            Body::File { entry, .. } => entry.data_length,
+            Body::File { entries, at, .. } => entries[*at as usize].data_length,
         }
     }
 }

@@ -172,7 +172,8 @@ impl<D: Disk> Store<D> {
         let id = self.next_id(shard, &mut manifest);
         let meta = match cache.sealed() {
             Some(sealed) if !sealed.borrow().is_empty() => {
-                write_snapshot(&inner.disk, &shard.path(id), cache.index(), sealed, &inner.pace).await?
+                let (index, blocks) = (cache.index(), &inner.block_cache);
+                write_snapshot(&inner.disk, &shard.path(id), index, sealed, blocks, &inner.pace).await?
             }
             _ => None,
         };
@@ -360,6 +361,7 @@ impl<D: Disk> Store<D> {
         let merge = Merge::start(
             &inner.disk,
             &inner.pools.compaction,
+            &inner.block_cache,
             &shard.path(id),
             files,
             set.tombstones.clone(),

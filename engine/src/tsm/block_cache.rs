@@ -8,11 +8,42 @@ use hashbrown::HashMap;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Something read from a file and found whole.
+/// Something read from a file and found whole, or written to it.
 #[derive(Debug, Clone)]
 pub enum Cached {
     Page(Rc<IndexPage>),
     Bytes(Rc<[u8]>),
+    Block(Rc<BlockBytes>),
+}
+
+/// The data of a block as it stands in its file.
+#[derive(Debug)]
+pub struct BlockBytes {
+    pub bytes: Box<[u8]>,
+    /// Which of the first 64 chunks were found whole.
+    checked: Cell<u64>,
+}
+
+impl BlockBytes {
+    /// As read; its chunks are still to be checked.
+    pub fn read(bytes: &[u8]) -> Rc<Self> {
+        Rc::new(Self { bytes: bytes.into(), checked: Cell::new(0) })
+    }
+
+    /// As written a moment ago.
+    pub fn written(bytes: &[u8]) -> Rc<Self> {
+        Rc::new(Self { bytes: bytes.into(), checked: Cell::new(u64::MAX) })
+    }
+
+    pub fn is_checked(&self, chunk: usize) -> bool {
+        chunk < 64 && self.checked.get() >> chunk & 1 == 1
+    }
+
+    pub fn set_checked(&self, chunk: usize) {
+        if chunk < 64 {
+            self.checked.set(self.checked.get() | 1 << chunk);
+        }
+    }
 }
 
 /// Which file (a number given when it was opened) and which offset.
@@ -21,10 +52,16 @@ type Key = (u64, u64);
 /// Bytes of an entry beyond its contents.
 const ENTRY_BYTES: usize = 96;
 
+/// What is written enters as long as the cache holds no more than this: what was just written is what is asked about most,
+/// but a server that is only written to is not to grow by it.
+const WRITTEN_BYTES_MAX: usize = 32 << 20;
+
 #[derive(Debug, Default)]
 pub struct BlockCache {
     inner: RefCell<Inner>,
     next_file: Cell<u64>,
+    /// Files that were written through the cache and are not open yet, by path.
+    written: RefCell<HashMap<String, u64>>,
     hits: Cell<u64>,
     misses: Cell<u64>,
 }
@@ -59,6 +96,38 @@ impl BlockCache {
         self.next_file.replace(self.next_file.get() + 1)
     }
 
+    /// The number of a file that is written now: what is put under it is there for whoever opens the path.
+    pub fn begin_file(&self, path: &str) -> u64 {
+        self.forget_written(path);
+        let file = self.register_file();
+        self.written.borrow_mut().insert(path.to_owned(), file);
+        file
+    }
+
+    /// The number for a file that is opened now.
+    pub fn open_file(&self, path: &str) -> u64 {
+        let written = self.written.borrow_mut().remove(path);
+        written.unwrap_or_else(|| self.register_file())
+    }
+
+    /// Drops what is there of a file that was written and never opened.
+    pub fn forget_written(&self, path: &str) {
+        let written = self.written.borrow_mut().remove(path);
+        if let Some(file) = written {
+            self.forget_file(file);
+        }
+    }
+
+    /// As [`put`](Self::put), of what is being written.
+    pub fn put_written(&self, file: u64, offset: u64, value: impl FnOnce() -> Option<Cached>) {
+        let bytes_max = self.inner.borrow().bytes_max;
+        if self.bytes() < WRITTEN_BYTES_MAX.min(bytes_max / 4)
+            && let Some(value) = value()
+        {
+            self.put(file, offset, value);
+        }
+    }
+
     pub fn get(&self, file: u64, offset: u64) -> Option<Cached> {
         let mut inner = self.inner.borrow_mut();
         let slot = inner.entries.get(&(file, offset)).copied();
@@ -71,11 +140,17 @@ impl BlockCache {
         })
     }
 
+    /// Whether it is there; that does not count as a use.
+    pub fn has(&self, file: u64, offset: u64) -> bool {
+        self.inner.borrow().entries.contains_key(&(file, offset))
+    }
+
     pub fn put(&self, file: u64, offset: u64, value: Cached) {
         let bytes = ENTRY_BYTES
             + match &value {
                 Cached::Page(page) => page.memory_bytes(),
                 Cached::Bytes(bytes) => bytes.len(),
+                Cached::Block(block) => block.bytes.len(),
             };
         let mut inner = self.inner.borrow_mut();
         let key = (file, offset);
@@ -165,6 +240,41 @@ mod tests {
         cache.forget_file(0);
         assert_eq!(cache.bytes(), 0);
         assert!(cache.get(0, 0).is_none());
+    }
+
+    #[test]
+    fn what_is_written_is_there_for_who_opens_the_file() {
+        let cache = BlockCache::new(1 << 20);
+        let file = cache.begin_file("a");
+        cache.put_written(file, 7, || Some(bytes(100)));
+        assert_eq!(cache.open_file("a"), file);
+        assert!(cache.get(file, 7).is_some());
+        // Once open, it is forgotten with its reader.
+        cache.forget_written("a");
+        assert!(cache.get(file, 7).is_some());
+        assert_ne!(cache.open_file("a"), file);
+    }
+
+    #[test]
+    fn a_file_begun_again_has_nothing_of_the_one_before() {
+        let cache = BlockCache::new(1 << 20);
+        let before = cache.begin_file("a");
+        cache.put_written(before, 7, || Some(bytes(100)));
+        let file = cache.begin_file("a");
+        assert!(cache.get(file, 7).is_none() && cache.get(before, 7).is_none());
+        cache.put_written(file, 7, || Some(bytes(100)));
+        cache.forget_written("a");
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn writes_leave_most_of_the_room_to_reads() {
+        let cache = BlockCache::new(100_000);
+        let file = cache.begin_file("a");
+        for offset in 0..100 {
+            cache.put_written(file, offset, || Some(bytes(1000)));
+        }
+        assert!((25_000..27_000).contains(&cache.bytes()), "{}", cache.bytes());
     }
 
     #[test]

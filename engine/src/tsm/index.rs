@@ -401,6 +401,11 @@ impl IndexPage {
         self.bytes.len() + shapes + size_of::<Self>()
     }
 
+    /// Whether any of its blocks may have data outside of it.
+    pub fn has_data(&self) -> bool {
+        self.data_base < self.offset
+    }
+
     /// Where the series stand.
     pub fn series_start(&self) -> usize {
         self.entries.start

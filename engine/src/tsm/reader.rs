@@ -1,18 +1,17 @@
 //! Reads one TSM file. Opening reads the footer and the top level; everything else is read when asked for, checked against
 //! its checksum, and kept in the core's block cache.
 
-use super::block::{
-    BlockRows, Chunk, ColumnChunk, GroupChunks, decode_group_column, decode_times, join_groups,
-};
+mod blocks;
+
 use super::block_cache::{BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
 use super::index::{BlockEntry, IndexPage, TopLevel, decompress_page};
 use super::schema::Schema;
-use super::statistics::{Statistics, statistics_of};
+use super::statistics::Statistics;
 use super::tags::{key_prefix, visit_page};
 use super::{FieldId, KEY_PREFIX_BYTES};
 use crate::checksum;
-use crate::codec::{DecodeError, Values};
+use crate::codec::DecodeError;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::model::{FieldType, TimeRange};
@@ -22,10 +21,6 @@ use std::rc::Rc;
 
 /// Read with the footer, in the hope that the top level lies in it.
 const TAIL_BYTES: u64 = 16 << 10;
-/// Bytes of one read of neighbouring blocks at most.
-const RUN_BYTES_MAX: u64 = 1 << 20;
-/// Chunks of a block this far apart are still read at once: a seek costs more.
-const GAP_BYTES_MAX: usize = 64 << 10;
 
 /// An open file: a handle, cheap to clone. The file closes when the last clone goes.
 pub struct TsmReader<D: Disk> {
@@ -142,7 +137,7 @@ impl<D: Disk> TsmReader<D> {
             return Err(corrupted(section.offset, DecodeError("top level of the index: checksum")));
         }
         let top = TopLevel::take(top, length).map_err(|what| corrupted(section.offset, what))?;
-        let cache_file = cache.register_file();
+        let cache_file = cache.open_file(path);
         let inner =
             Inner { path: path.to_owned(), file, footer, top, schema: OnceCell::new(), cache, cache_file };
         Ok(Self { inner: Rc::new(inner) })
@@ -280,182 +275,6 @@ impl<D: Disk> TsmReader<D> {
             }
         }
         Ok(keys)
-    }
-
-    // ---- blocks -------------------------------------------------------------------------------------------------
-
-    /// The chunk table of a block.
-    pub fn chunks(&self, block: &BlockEntry) -> Result<(Vec<GroupChunks>, Vec<u8>)> {
-        let (groups, data) = self.damaged(block.page_offset(), block.chunks())?;
-        Ok((groups, data.to_vec()))
-    }
-
-    /// What the entry knows of the block's columns. No read; of small blocks that live in their page, statistics are made
-    /// from the values.
-    pub fn summaries(&self, block: &BlockEntry) -> Result<Vec<ColumnSummary>> {
-        let (groups, data) = self.damaged(block.page_offset(), block.chunks())?;
-        let mut summaries = Vec::new();
-        for group in &groups {
-            for column in &group.columns {
-                let mut statistics = column.statistics;
-                if block.is_inline && statistics.is_none() {
-                    let bytes = &data[column.chunk.at..column.chunk.at + column.chunk.length];
-                    let dense = super::block::decode_present(column, group.rows, bytes);
-                    statistics = statistics_of(Values::of(&self.damaged(block.page_offset(), dense)?));
-                }
-                summaries.push(ColumnSummary {
-                    field: column.shape.field,
-                    field_type: column.shape.field_type,
-                    count: (group.rows - column.nulls) as u64,
-                    statistics,
-                });
-            }
-        }
-        Ok(summaries)
-    }
-
-    /// Rows of a block with the wanted columns: one read for what is not in the cache. Rows in which none of the wanted
-    /// columns has a value may be missing or there; without any wanted column in the block there are none.
-    pub async fn read_block(&self, block: &BlockEntry, wanted: Wanted<'_>) -> Result<BlockRows> {
-        let (groups, inline) = self.damaged(block.page_offset(), block.chunks())?;
-        let chosen = choose(&groups, wanted);
-        if chosen.is_empty() {
-            return Ok(BlockRows::default());
-        }
-        if block.is_inline {
-            return self.damaged(
-                block.page_offset(),
-                decode_chosen(&chosen, |chunk| Ok(&inline[chunk.at..chunk.at + chunk.length])),
-            );
-        }
-        let chunks = self.fetch(block, &chosen, matches!(wanted, Wanted::Fields(_))).await?;
-        let decoded = decode_chosen(&chosen, |chunk| {
-            if chunk.length == 0 {
-                return Ok(&[][..]);
-            }
-            let found = chunks.binary_search_by_key(&chunk.at, |(at, _)| *at);
-            found.map(|at| &*chunks[at].1).map_err(|_| DecodeError("chunk"))
-        });
-        self.damaged(block.data_at, decoded)
-    }
-
-    /// The checked bytes of the chosen chunks, by their place in the block.
-    async fn fetch(
-        &self,
-        block: &BlockEntry,
-        chosen: &[(&GroupChunks, Vec<&ColumnChunk>)],
-        is_cached: bool,
-    ) -> Result<Vec<(usize, Rc<[u8]>)>> {
-        let inner = &*self.inner;
-        let mut found = Vec::new();
-        let mut missing: Vec<Chunk> = Vec::new();
-        let wanted = chosen.iter().flat_map(|(group, columns)| {
-            std::iter::once(group.times).chain(columns.iter().map(|column| column.chunk))
-        });
-        for chunk in wanted.filter(|chunk| chunk.length > 0) {
-            match inner.cache.get(inner.cache_file, block.data_at + chunk.at as u64) {
-                Some(Cached::Bytes(bytes)) if bytes.len() == chunk.length => found.push((chunk.at, bytes)),
-                _ => missing.push(chunk),
-            }
-        }
-        // Chunks come in the order of their places: each run of near ones is one read.
-        for run in missing.chunk_by(|a, b| b.at - (a.at + a.length) <= GAP_BYTES_MAX) {
-            let start = run[0].at;
-            let end = run[run.len() - 1].at + run[run.len() - 1].length;
-            let bytes = self.read(block.data_at + start as u64, end - start).await?;
-            for chunk in run {
-                let piece = &bytes[chunk.at - start..chunk.at - start + chunk.length];
-                self.check_chunk(block, chunk, piece)?;
-                let piece: Rc<[u8]> = piece.into();
-                if is_cached {
-                    let offset = block.data_at + chunk.at as u64;
-                    inner.cache.put(inner.cache_file, offset, Cached::Bytes(piece.clone()));
-                }
-                found.push((chunk.at, piece));
-            }
-        }
-        found.sort_unstable_by_key(|(at, _)| *at);
-        Ok(found)
-    }
-
-    fn check_chunk(&self, block: &BlockEntry, chunk: &Chunk, bytes: &[u8]) -> Result<()> {
-        if chunk.crc.is_some_and(|crc| !checksum::is(bytes, crc)) {
-            return Err(self.corrupted(block.data_at + chunk.at as u64, "chunk: checksum"));
-        }
-        Ok(())
-    }
-
-    /// Checks every chunk of a block whose data is `bytes`.
-    fn check_block(&self, block: &BlockEntry, bytes: &[u8]) -> Result<()> {
-        let (groups, _) = self.damaged(block.page_offset(), block.chunks())?;
-        for group in &groups {
-            for chunk in std::iter::once(&group.times).chain(group.columns.iter().map(|column| &column.chunk))
-            {
-                self.check_chunk(block, chunk, &bytes[chunk.at..chunk.at + chunk.length])?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The whole data of a block as it stands, checked: for copying.
-    pub async fn read_block_bytes(&self, block: &BlockEntry) -> Result<Vec<u8>> {
-        if block.is_inline {
-            return Ok(self.chunks(block)?.1);
-        }
-        let bytes = self.read(block.data_at, block.data_length as usize).await?;
-        self.check_block(block, &bytes)?;
-        Ok(bytes)
-    }
-
-    /// As [`Self::read_block_bytes`] of the first blocks that lie close enough together for one read; at least one. Give
-    /// blocks in file order.
-    pub async fn read_run_bytes(&self, blocks: &[BlockEntry]) -> Result<Vec<Vec<u8>>> {
-        let Some(first) = blocks.iter().find(|block| !block.is_inline) else {
-            return blocks.iter().map(|block| Ok(self.chunks(block)?.1)).collect();
-        };
-        let start = first.data_at;
-        let (mut end, mut count) = (start, 0);
-        for block in blocks {
-            if !block.is_inline {
-                let block_end = block.data_at + block.data_length;
-                let is_near = block.data_at >= end
-                    && block.data_at - end <= GAP_BYTES_MAX as u64
-                    && block_end - start <= RUN_BYTES_MAX;
-                if !is_near && end > start {
-                    break;
-                }
-                end = block_end;
-            }
-            count += 1;
-        }
-        let bytes = self.read(start, (end - start) as usize).await?;
-        let mut run = Vec::with_capacity(count);
-        for block in &blocks[..count] {
-            if block.is_inline {
-                run.push(self.chunks(block)?.1);
-                continue;
-            }
-            let at = (block.data_at - start) as usize;
-            let data = &bytes[at..at + block.data_length as usize];
-            self.check_block(block, data)?;
-            run.push(data.to_vec());
-        }
-        Ok(run)
-    }
-
-    /// Rows of the first of `blocks` that lie close enough together for one read; at least one. Give blocks in file order.
-    pub async fn read_blocks(&self, blocks: &[BlockEntry], wanted: Wanted<'_>) -> Result<Vec<BlockRows>> {
-        let run = self.read_run_bytes(blocks).await?;
-        run.iter().zip(blocks).map(|(bytes, block)| self.decode_block(block, bytes, wanted)).collect()
-    }
-
-    /// Rows of a block whose checked data is `bytes`.
-    pub fn decode_block(&self, block: &BlockEntry, bytes: &[u8], wanted: Wanted<'_>) -> Result<BlockRows> {
-        let (groups, _) = self.damaged(block.page_offset(), block.chunks())?;
-        let decoded = decode_chosen(&choose(&groups, wanted), |chunk| {
-            bytes.get(chunk.at..chunk.at + chunk.length).ok_or(DecodeError("chunk"))
-        });
-        self.damaged(if block.is_inline { block.page_offset() } else { block.data_at }, decoded)
     }
 
     // ---- schema and tags ----------------------------------------------------------------------------------------
@@ -620,34 +439,6 @@ fn tag_prefix(schema: &Schema, measurement: &[u8], key: &[u8]) -> Option<[u8; KE
     let keys = &schema.measurements[number as usize].tag_keys;
     let at = keys.iter().position(|other| other == key)?;
     Some(key_prefix(number, Some(at as u16)))
-}
-
-/// The groups that have wanted columns, with those columns.
-fn choose<'a>(groups: &'a [GroupChunks], wanted: Wanted<'_>) -> Vec<(&'a GroupChunks, Vec<&'a ColumnChunk>)> {
-    groups
-        .iter()
-        .map(|group| {
-            (group, group.columns.iter().filter(|column| wanted.has(column.shape.field)).collect::<Vec<_>>())
-        })
-        .filter(|(_, columns)| !columns.is_empty())
-        .collect()
-}
-
-fn decode_chosen<'b>(
-    chosen: &[(&GroupChunks, Vec<&ColumnChunk>)],
-    bytes_of: impl Fn(&Chunk) -> Result<&'b [u8], DecodeError>,
-) -> Result<BlockRows, DecodeError> {
-    let mut groups = Vec::with_capacity(chosen.len());
-    for (group, columns) in chosen {
-        let times = decode_times(group, bytes_of(&group.times)?)?;
-        let mut decoded = Vec::with_capacity(columns.len());
-        for column in columns {
-            let values = decode_group_column(column, group.rows, bytes_of(&column.chunk)?)?;
-            decoded.push((column.shape.field, values));
-        }
-        groups.push(BlockRows { times, columns: decoded });
-    }
-    Ok(join_groups(groups))
 }
 
 /// Walks the series of a file in key order. Owns a handle of the file.

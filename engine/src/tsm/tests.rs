@@ -40,7 +40,11 @@ fn rows_of(fields: &BTreeMap<Vec<u8>, BTreeMap<i64, Value>>) -> (Vec<i64>, Vec<(
 }
 
 async fn write_to(disk: &SimDisk, path: &str, model: &Model, temperature: Temperature) -> FileMeta {
-    let mut writer = TsmWriter::create(disk, path, temperature).await.expect("created");
+    let writer = TsmWriter::create(disk, path, temperature).await.expect("created");
+    write_with(writer, model).await
+}
+
+async fn write_with(mut writer: TsmWriter<SimDisk>, model: &Model) -> FileMeta {
     for (key, fields) in model {
         writer.begin_series(key).expect("in order");
         let (times, columns) = rows_of(fields);
@@ -300,6 +304,94 @@ fn only_the_wanted_columns_are_read() {
         let nothing =
             reader.read_block(&series.blocks[0], Wanted::Fields(&[FieldId(99)])).await.expect("reads");
         assert_eq!(nothing, BlockRows::default());
+    });
+}
+
+#[test]
+fn blocks_that_will_be_wanted_too_come_along() {
+    block_on(async {
+        let disk = disk();
+        write_to(&disk, PATH, &devops(1, 4000), Temperature::Hot).await;
+        let reader = open(&disk, PATH).await;
+        let user = reader.schema().await.expect("reads").fields_of(b"cpu")[1].0;
+        let series = reader.cursor(b"").next().await.expect("reads").expect("one");
+        assert_eq!(series.blocks.len(), 4);
+        for at in 0..series.blocks.len() {
+            let reads = disk.reads();
+            let along =
+                reader.read_first(&series.blocks[at..], Wanted::Fields(&[user])).await.expect("reads");
+            assert_eq!(disk.reads() - reads, u64::from(at == 0), "block {at}");
+            let alone = open(&disk, PATH).await.read_block(&series.blocks[at], Wanted::Fields(&[user])).await;
+            assert_eq!(along, alone.expect("reads"));
+        }
+    });
+}
+
+#[test]
+fn what_was_written_through_the_cache_is_read_without_the_disk() {
+    block_on(async {
+        let disk = disk();
+        let cache = BlockCache::new(64 << 20);
+        let model = devops(3, 2000);
+        let writer = TsmWriter::create(&disk, PATH, Temperature::Hot).await.expect("created").keep_in(&cache);
+        write_with(writer, &model).await;
+        let reader = TsmReader::open(&disk, PATH, cache.clone()).await.expect("opens");
+        reader.schema().await.expect("reads");
+        let mut cursor = reader.cursor(b"");
+        let mut rows = 0;
+        let reads = disk.reads();
+        let mut others = 0;
+        while let Some(series) = cursor.next().await.expect("reads") {
+            for block in &series.blocks {
+                let wanted: Vec<FieldId> = block.shape().columns().map(|column| column.field).collect();
+                let read = reader.read_block(block, Wanted::Fields(&wanted)).await.expect("reads");
+                let before = disk.reads();
+                let other = open(&disk, PATH).await.read_block(block, Wanted::Fields(&wanted)).await;
+                assert_eq!(read, other.expect("reads"));
+                others += disk.reads() - before;
+                rows += read.times.len();
+            }
+        }
+        assert_eq!((rows, disk.reads() - reads), (6000, others));
+        drop(cursor);
+        drop(reader);
+        assert_eq!(cache.bytes(), 0, "closed, it is forgotten");
+
+        let writer = TsmWriter::create(&disk, PATH, Temperature::Hot).await.expect("created").keep_in(&cache);
+        drop(writer);
+        let mut writer =
+            TsmWriter::create(&disk, PATH, Temperature::Hot).await.expect("created").keep_in(&cache);
+        writer.begin_series(b"cpu").expect("in order");
+        let field = writer.field(b"v", FieldType::Integer);
+        let column =
+            Column { data: ColumnData::Integer((0..1000).map(|row| row * row).collect()), present: None };
+        let times: Vec<i64> = (0..1000).collect();
+        writer.write_rows(&times, &[(field, &column)]).await.expect("written");
+        assert!(cache.bytes() > 0);
+        writer.abandon().await.expect("removed");
+        assert_eq!(cache.bytes(), 0, "given up, it is forgotten");
+    });
+}
+
+#[test]
+fn damage_of_one_column_leaves_the_others_readable() {
+    block_on(async {
+        let disk = disk();
+        write_to(&disk, PATH, &devops(1, 1000), Temperature::Hot).await;
+        let reader = open(&disk, PATH).await;
+        let schema = reader.schema().await.expect("reads");
+        let fields: Vec<FieldId> = schema.fields_of(b"cpu").into_iter().map(|(field, ..)| field).collect();
+        let series = reader.cursor(b"").next().await.expect("reads").expect("one");
+        let block = &series.blocks[0];
+        let (groups, _) = reader.chunks(block).expect("reads");
+        let damaged = &groups[0].columns[1];
+        disk.flip(PATH, block.data_at as usize + damaged.chunk.at, 4);
+        for field in fields {
+            for _ in 0..2 {
+                let read = reader.read_block(block, Wanted::Fields(&[field])).await;
+                assert_eq!(read.is_err(), field == damaged.shape.field, "{field:?}");
+            }
+        }
     });
 }
 

@@ -7,8 +7,9 @@
 use super::block::{
     BLOCK_ROWS_MAX, BLOCK_STRING_BYTES_MAX, BlockEncoder, BlockExtent, BlockShape, put_chunks,
 };
+use super::block_cache::{BlockBytes, BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC, Section, Version};
-use super::index::{BlockEntry, PageBuilder, TopLevel, compress_page};
+use super::index::{BlockEntry, IndexPage, PageBuilder, TopLevel, compress_page};
 use super::reader::TsmReader;
 use super::schema::{FieldEntry, Schema};
 use super::tags::TagBuilder;
@@ -19,6 +20,7 @@ use crate::disk::{AlignedBuffer, BLOCK_BYTES, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::model::{Column, ColumnData, FieldType, series_key};
 use hashbrown::HashMap;
+use std::rc::Rc;
 
 /// Bytes of one write: large enough that the disk's throughput is reached, small enough for a core's memory.
 const WRITE_BYTES: usize = 1 << 20;
@@ -52,6 +54,33 @@ pub struct TsmWriter<D: Disk> {
     has_blocks: bool,
     last_time: i64,
     meta: FileMeta,
+    kept: Option<Kept>,
+}
+
+/// Where blocks and pages go on being known while they are written.
+struct Kept {
+    cache: Rc<BlockCache>,
+    file: u64,
+    path: String,
+    is_finished: bool,
+}
+
+impl Kept {
+    fn page(&self, bytes: &[u8], offset: u64) {
+        self.cache.put_written(self.file, offset, || {
+            let page = IndexPage::new(bytes.to_vec(), offset).ok()?;
+            // One without data elsewhere is itself the data: of very many series, a few rows each.
+            page.has_data().then(|| Cached::Page(Rc::new(page)))
+        });
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.cache.forget_written(&self.path);
+        }
+    }
 }
 
 impl<D: Disk> TsmWriter<D> {
@@ -90,9 +119,17 @@ impl<D: Disk> TsmWriter<D> {
                 is_cold: temperature == Temperature::Cold,
                 ..FileMeta::default()
             },
+            kept: None,
         };
         writer.page.start(writer.offset(), 0, false);
         Ok(writer)
+    }
+
+    /// Has the cache know what is written, for whoever opens the finished file. Call it before anything is written.
+    pub fn keep_in(mut self, cache: &Rc<BlockCache>) -> Self {
+        let file = cache.begin_file(&self.path);
+        self.kept = Some(Kept { cache: cache.clone(), file, path: self.path.clone(), is_finished: false });
+        self
     }
 
     /// Starts a series; keys are canonical and strictly ascending. A series that gets no rows is left out.
@@ -237,6 +274,10 @@ impl<D: Disk> TsmWriter<D> {
         }
         self.page.add_block(&encoder.shape, extent, &self.chunk_table, offset, &encoder.data);
         if !extent.is_inline {
+            if let Some(kept) = &self.kept {
+                let block = || Some(Cached::Block(BlockBytes::written(&encoder.data)));
+                kept.cache.put_written(kept.file, offset, block);
+            }
             self.append(&encoder.data).await?;
         }
         self.has_blocks = true;
@@ -275,6 +316,9 @@ impl<D: Disk> TsmWriter<D> {
 
     async fn write_page(&mut self) -> Result<()> {
         let (bytes, mut entry) = self.page.finish();
+        if let Some(kept) = &self.kept {
+            kept.page(&bytes, self.offset());
+        }
         let (bytes, raw_length) = compress_page(bytes);
         entry.offset = self.offset();
         entry.length = bytes.len() as u32;
@@ -332,6 +376,9 @@ impl<D: Disk> TsmWriter<D> {
         self.disk.rename(&temporary_path(&self.path), &self.path).await?;
         let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         self.disk.sync_dir(folder).await?;
+        if let Some(kept) = &mut self.kept {
+            kept.is_finished = true;
+        }
         Ok(Some(self.meta))
     }
 
