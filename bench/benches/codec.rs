@@ -1,11 +1,12 @@
 //! Columns of 1,024 values into bytes and back: ours, hot and cold, beside tsz-compress (integers), Gorilla (floats, with
-//! a timestamp each) and pco. The bytes a value takes are printed first.
+//! a timestamp each) and pco; and our hot ones decoded and folded, which is what a scan does. The bytes a value takes are
+//! printed first.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidemark_engine::codec::{FloatHint, Temperature, Values, decode_column, encode_column, timestamp};
-use tidemark_engine::model::FieldType;
+use tidemark_engine::model::{ColumnData, FieldType, kernel};
 use tsz::stream::{BufferedReader, BufferedWriter};
 use tsz::{DataPoint, Decode, Encode, StdDecoder, StdEncoder};
 
@@ -40,7 +41,17 @@ impl Walk {
 fn integers() -> Vec<(&'static str, Vec<i64>)> {
     let mut walk = Walk(7);
     let mut counter = 0;
+    let mut level = 50;
     vec![
+        (
+            "walk",
+            (0..COUNT)
+                .map(|_| {
+                    level = (level + walk.below(7) - 3).clamp(0, 100);
+                    level
+                })
+                .collect(),
+        ),
         ("gauge", (0..COUNT).map(|_| walk.below(100)).collect()),
         (
             "counter",
@@ -144,6 +155,33 @@ fn compare(
     group.finish();
 }
 
+/// Decodes a hot column and folds it.
+fn fold(criterion: &mut Criterion, case: &str, bytes: &[u8], kind: FieldType) {
+    let mut group = criterion.benchmark_group(format!("codec/{case}"));
+    group.throughput(Throughput::Elements(COUNT as u64));
+    group.sample_size(20);
+    group.warm_up_time(std::time::Duration::from_millis(100));
+    group.measurement_time(std::time::Duration::from_millis(400));
+    let decoded = || decode_column(kind, black_box(bytes), COUNT).expect("just made");
+    group.bench_function("hot/decode and sum", |bencher| {
+        bencher.iter(|| match decoded() {
+            ColumnData::Integer(values) => {
+                kernel::sum_integers(&values, None, 0..COUNT).map(|sum| sum as f64)
+            }
+            ColumnData::Float(values) => kernel::sum_floats(&values, None, 0..COUNT),
+            _ => None,
+        });
+    });
+    group.bench_function("hot/decode and greatest", |bencher| {
+        bencher.iter(|| match decoded() {
+            ColumnData::Integer(values) => kernel::greatest(&values, None, 0..COUNT),
+            ColumnData::Float(values) => kernel::greatest(&values, None, 0..COUNT),
+            _ => None,
+        });
+    });
+    group.finish();
+}
+
 fn bench(criterion: &mut Criterion) {
     let config = pco::ChunkConfig::default().with_compression_level(PCO_LEVEL);
     for (case, values) in integers().into_iter().map(|(name, values)| (format!("integer_{name}"), values)) {
@@ -153,6 +191,7 @@ fn bench(criterion: &mut Criterion) {
                 black_box(decode_column(FieldType::Integer, bytes, COUNT).expect("just made"));
             });
         }
+        fold(criterion, &case, &ours(Values::Integer(&values), Temperature::Hot), FieldType::Integer);
         compare(
             criterion,
             &case,
@@ -174,6 +213,7 @@ fn bench(criterion: &mut Criterion) {
                 black_box(decode_column(FieldType::Float, bytes, COUNT).expect("just made"));
             });
         }
+        fold(criterion, &case, &ours(Values::Float(&values), Temperature::Hot), FieldType::Float);
         compare(
             criterion,
             &case,

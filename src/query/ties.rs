@@ -11,13 +11,13 @@
 //! Equal times are further ordered by the texts that come along: column by column, up to the first that holds no text.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use hashbrown::HashMap;
 use tidemark_engine::model::{Column, ColumnData, TimeRange};
+use tidemark_engine::scan::gather::{RowAt, gather};
 use tidemark_engine::scan::request::ScanChunk;
-
-use super::rows;
 
 /// Most series whose rows of equal times are so ordered. Beyond it the heap would hold a row of each for little use, and
 /// equal times come in the order of series keys.
@@ -169,23 +169,21 @@ impl Ties {
     /// The rows given out since the last call; `None` when there are none.
     pub fn rows(&mut self) -> Option<(Vec<i64>, Vec<Column>)> {
         let out = std::mem::take(&mut self.out);
-        let first = out.first()?;
-        let mut columns: Vec<Column> =
-            first.piece.columns.iter().map(|column| Column::empty(column.field_type())).collect();
-        let mut times = Vec::with_capacity(out.len());
-        let mut at = 0;
-        while at < out.len() {
-            let run = &out[at..];
-            let follows =
-                |pair: &&[Row]| Rc::ptr_eq(&pair[0].piece, &pair[1].piece) && pair[0].at + 1 == pair[1].at;
-            let length = 1 + run.windows(2).take_while(follows).count();
-            let (piece, rows) = (&run[0].piece, run[0].at..run[0].at + length);
-            times.extend_from_slice(&piece.times[rows.clone()]);
-            for (to, from) in columns.iter_mut().zip(&piece.columns) {
-                rows::append(to, from, rows.clone());
-            }
-            at += length;
+        if out.is_empty() {
+            return None;
         }
+        let mut pieces: Vec<&[Column]> = Vec::new();
+        let mut places: HashMap<*const Piece, u32> = HashMap::new();
+        let mut order: Vec<RowAt> = Vec::with_capacity(out.len());
+        for row in &out {
+            let place = *places.entry(Rc::as_ptr(&row.piece)).or_insert_with(|| {
+                pieces.push(&row.piece.columns);
+                pieces.len() as u32 - 1
+            });
+            order.push((place, row.at as u32));
+        }
+        let times = out.iter().map(|row| row.piece.times[row.at]).collect();
+        let columns = gather(&pieces, &order);
         Some((times, columns))
     }
 

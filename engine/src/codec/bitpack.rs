@@ -1,7 +1,8 @@
 //! Linear bit-packing: value `i` of width `w` stands at bits `[i·w, (i+1)·w)`, least significant bit first.
 //!
 //! Any length, so that a block of five rows costs five values; and any value can be read alone. Unpacking runs over
-//! groups of eight values, which start on a byte: with the width a constant, each value is one load, shift and mask.
+//! groups of eight values, which start on a byte: with the width a constant, several values are one load, and shifts and
+//! masks, which vectorise.
 
 use super::DecodeError;
 
@@ -75,21 +76,43 @@ fn unpack_slice(bytes: &[u8], width: u32, out: &mut [i64]) {
 }
 
 /// The widths whose values lie within eight bytes of the byte they start in.
-#[inline]
 fn unpack_groups<const W: usize>(bytes: &[u8], out: &mut [i64]) {
-    let mask = (1u64 << W) - 1;
-    let whole = if bytes.len() < W + 8 { 0 } else { (bytes.len() - 8) / W };
-    let (fast, slow) = out.split_at_mut((whole * 8).min(out.len()) & !7);
+    // A group's loads may reach eight bytes beyond it: the last ones are unpacked from a copy with room behind.
+    let whole = (bytes.len().saturating_sub(8) / W).min(out.len() / 8);
+    let (fast, rest) = out.split_at_mut(whole * 8);
     for (group, slots) in fast.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let group = &bytes[group * W..group * W + W + 8];
-        for (at, slot) in slots.iter_mut().enumerate() {
-            let (byte, shift) = (at * W / 8, at * W % 8);
-            let word = u64::from_le_bytes(group[byte..byte + 8].try_into().expect("eight bytes"));
-            *slot = (word >> shift & mask) as i64;
-        }
+        unpack_group::<W>(&bytes[group * W..group * W + W + 8], slots);
     }
-    for (at, slot) in slow.iter_mut().enumerate() {
-        *slot = get(bytes, W as u32, fast.len() + at) as i64;
+    let mut bytes = &bytes[whole * W..];
+    for slots in rest.chunks_mut(8) {
+        let mut padded = [0; 72];
+        let (group, behind) = bytes.split_at(bytes.len().min(W));
+        padded[..group.len()].copy_from_slice(group);
+        bytes = behind;
+        let mut values = [0; 8];
+        unpack_group::<W>(&padded[..W + 8], &mut values);
+        slots.copy_from_slice(&values[..slots.len()]);
+    }
+}
+
+/// Eight values out of `W` bytes, with as few loads as give every value whole: all these are constants.
+#[inline(always)]
+fn unpack_group<const W: usize>(group: &[u8], slots: &mut [i64; 8]) {
+    let mask = (1u64 << W) - 1;
+    let word = |at: usize| u64::from_le_bytes(group[at..at + 8].try_into().expect("eight bytes"));
+    // Values of one load: its first may start at bit 7.
+    let loaded = if W <= 8 {
+        8
+    } else if W <= 14 {
+        4
+    } else {
+        1
+    };
+    for first in (0..8).step_by(loaded) {
+        let (bytes, bits) = (word(first * W / 8), first * W % 8);
+        for at in 0..loaded {
+            slots[first + at] = (bytes >> (bits + at * W) & mask) as i64;
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use std::ops::Range;
 
 use super::column::Bitmap;
 
-/// Rows taken together by the lane kernels: two AVX2 registers of 64-bit values, enough to hide latency.
-const LANES: usize = 8;
+/// Rows taken together by the lane kernels: four AVX2 registers of 64-bit values, enough to hide latency.
+const LANES: usize = 16;
 
 /// Present rows within `rows`.
 pub fn count_present(present: Option<&Bitmap>, rows: Range<usize>) -> usize {
@@ -148,7 +148,7 @@ pub fn greatest<T: Copy + PartialOrd>(
     extreme(values, present, rows, |a, b| a > b)
 }
 
-/// Two passes over dense rows, both of which vectorise: the best value in lanes, then where it first stands.
+/// Two passes over dense rows, both of which vectorise: the best value, then where it first stands.
 #[inline]
 fn extreme<T: Copy + PartialOrd>(
     values: &[T],
@@ -165,20 +165,8 @@ fn extreme<T: Copy + PartialOrd>(
         return best;
     }
     let slice = &values[rows.clone()];
-    let (first, rest) = slice.split_first()?;
-    let mut best = *first;
-    let chunks = rest.chunks_exact(LANES);
-    let tail = chunks.remainder();
-    let mut lanes = [best; LANES];
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = if better(*value, *lane) { *value } else { *lane };
-        }
-    }
-    for value in lanes.iter().chain(tail) {
-        best = if better(*value, best) { *value } else { best };
-    }
-    if let Some(at) = slice.iter().position(|value| *value == best) {
+    let best = best_of(slice, &better)?;
+    if let Some(at) = position_of(slice, best) {
         return Some(rows.start + at);
     }
     // The first value is a NaN, which nothing beat: look again, letting any number win.
@@ -189,6 +177,40 @@ fn extreme<T: Copy + PartialOrd>(
         }
     }
     Some(rows.start + held)
+}
+
+/// The best value in lanes; the first one when it is a NaN.
+#[inline]
+fn best_of<T: Copy + PartialOrd>(slice: &[T], better: &impl Fn(T, T) -> bool) -> Option<T> {
+    let mut best = *slice.first()?;
+    let (chunks, tail) = slice.as_chunks::<LANES>();
+    let mut lanes = [best; LANES];
+    for chunk in chunks {
+        for at in 0..LANES {
+            lanes[at] = if better(chunk[at], lanes[at]) { chunk[at] } else { lanes[at] };
+        }
+    }
+    for value in lanes.iter().chain(tail) {
+        best = if better(*value, best) { *value } else { best };
+    }
+    Some(best)
+}
+
+/// Where a value first stands: chunks without it are passed over as a whole.
+#[inline]
+fn position_of<T: Copy + PartialEq>(slice: &[T], wanted: T) -> Option<usize> {
+    let (chunks, tail) = slice.as_chunks::<LANES>();
+    let has = |chunk: &[T; LANES]| chunk.iter().fold(false, |found, value| found | (*value == wanted));
+    let before = chunks.iter().position(has).unwrap_or(chunks.len()) * LANES;
+    let near = if before < slice.len() - tail.len() { &slice[before..before + LANES] } else { tail };
+    Some(before + near.iter().position(|value| *value == wanted)?)
+}
+
+/// The greatest (least) of dense rows without where it stands; `None` without rows and when it may be a NaN.
+#[inline]
+pub fn extreme_value<T: Copy + PartialOrd>(slice: &[T], is_greatest: bool) -> Option<T> {
+    let best = if is_greatest { best_of(slice, &|a, b| a > b) } else { best_of(slice, &|a, b| a < b) };
+    best.filter(|best| best.partial_cmp(best).is_some())
 }
 
 /// Whether `new` takes the place of `held`: it is better, or `held` is a NaN and it is not.

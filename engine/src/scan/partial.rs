@@ -467,6 +467,15 @@ impl<T: Copy + PartialOrd> Selected<T> {
         present: Option<&Bitmap>,
         rows: Range<usize>,
     ) {
+        let is_extreme = matches!(self.kind, PartialKind::Min | PartialKind::Max);
+        if is_extreme && present.is_none() && self.present.get(slot) {
+            // Of many series few have a window's extreme: where the others have theirs does not matter.
+            let Some((earliest, latest)) = rows.clone().next().zip(rows.clone().next_back()) else { return };
+            let best = kernel::extreme_value(&values[rows.clone()], self.kind == PartialKind::Max);
+            if best.is_some_and(|best| !self.could_win(slot, &best, times[earliest], times[latest])) {
+                return;
+            }
+        }
         let row = match self.kind {
             PartialKind::Min => kernel::least(values, present, rows),
             PartialKind::Max => kernel::greatest(values, present, rows),
