@@ -39,6 +39,8 @@ pub struct Cache {
     lists: Vec<RowList>,
     pages: Vec<Vec<u8>>,
     page_bytes: u64,
+    /// Bytes given out of the last page.
+    page_used: usize,
     /// Timestamps of first rows are kept as differences to this.
     base_time: i64,
     rows: u64,
@@ -103,6 +105,7 @@ impl Cache {
             lists: Vec::new(),
             pages: Vec::new(),
             page_bytes: 0,
+            page_used: 0,
             base_time: 0,
             rows: 0,
             series: 0,
@@ -296,7 +299,7 @@ impl Cache {
 
     /// `bytes` zeroed bytes in one page; their address, never 0.
     fn allocate(&mut self, bytes: usize) -> Option<u32> {
-        let has_room = self.pages.last().is_some_and(|page| page.len() + bytes <= page.capacity());
+        let has_room = self.pages.last().is_some_and(|page| self.page_used + bytes <= page.len());
         if !has_room {
             if self.pages.is_empty() {
                 // Page 0 stays empty, so that no address is 0.
@@ -311,12 +314,12 @@ impl Cache {
                 return None;
             }
             self.page_bytes += capacity as u64;
-            self.pages.push(Vec::with_capacity(capacity));
+            self.pages.push(vec![0; capacity]);
+            self.page_used = 0;
         }
         let at = self.pages.len() - 1;
-        let page = &mut self.pages[at];
-        let start = page.len();
-        page.resize(start + bytes, 0);
+        let start = self.page_used;
+        self.page_used += bytes;
         Some((at << PAGE_BITS | start) as u32)
     }
 

@@ -14,6 +14,7 @@
 
 use tidemark_engine::model::{FieldType, series_key};
 
+use super::canonical::{Canonical, Spelled};
 use super::number;
 use super::structure::Structure;
 use super::tables::Tables;
@@ -32,7 +33,7 @@ pub(super) enum Read {
 /// Names no longer than this, with their `=`, are compared as one number.
 const SHORT: usize = 16;
 /// Keys and field names up to this length cannot together reach the limit of keys.
-const KEY_BYTES_PLAIN: usize = 32_768;
+pub(super) const KEY_BYTES_PLAIN: usize = 32_768;
 const NAME_BYTES_PLAIN: usize = 16_384;
 
 /// How a shape is recognised in a line.
@@ -44,8 +45,14 @@ pub(super) struct Pattern {
 #[derive(Debug, Clone)]
 struct FieldPattern {
     field_type: FieldType,
+    name: NamePattern,
+}
+
+/// How a name and the `=` after it are recognised: compared as one number.
+#[derive(Debug, Clone)]
+pub(super) struct NamePattern {
     /// Bytes of the name and its `=`.
-    length: u32,
+    pub length: u32,
     /// The first bytes of that, and which of 16 count.
     head: u128,
     mask: u128,
@@ -61,21 +68,9 @@ impl Pattern {
                 && !name.iter().any(|byte| matches!(byte, b',' | b'=' | b' ' | b'"' | b'\\' | b'\n'))
                 && !matches!(name.first(), None | Some(b'\t' | 0))
         };
-        let pattern = |(field_type, name): &(FieldType, Vec<u8>)| {
-            let mut text = name.clone();
-            text.push(b'=');
-            let used = text.len().min(SHORT);
-            let mut head = [0; SHORT];
-            head[..used].copy_from_slice(&text[..used]);
-            let mut mask = [0; SHORT];
-            mask[..used].fill(0xff);
-            FieldPattern {
-                field_type: *field_type,
-                length: text.len() as u32,
-                head: u128::from_le_bytes(head),
-                mask: u128::from_le_bytes(mask),
-                long: (text.len() > SHORT).then(|| text.into_boxed_slice()),
-            }
+        let pattern = |(field_type, name): &(FieldType, Vec<u8>)| FieldPattern {
+            field_type: *field_type,
+            name: NamePattern::new(name),
         };
         fields
             .iter()
@@ -84,10 +79,26 @@ impl Pattern {
     }
 }
 
-impl FieldPattern {
+impl NamePattern {
+    pub fn new(name: &[u8]) -> Self {
+        let mut text = name.to_vec();
+        text.push(b'=');
+        let used = text.len().min(SHORT);
+        let mut head = [0; SHORT];
+        head[..used].copy_from_slice(&text[..used]);
+        let mut mask = [0; SHORT];
+        mask[..used].fill(0xff);
+        Self {
+            length: text.len() as u32,
+            head: u128::from_le_bytes(head),
+            mask: u128::from_le_bytes(mask),
+            long: (text.len() > SHORT).then(|| text.into_boxed_slice()),
+        }
+    }
+
     /// The name and its `=` stand at `at`.
     #[inline(always)]
-    fn matches(&self, body: &[u8], at: usize) -> bool {
+    pub fn matches(&self, body: &[u8], at: usize) -> bool {
         let Some(head) = body.get(at..).and_then(|rest| rest.first_chunk::<SHORT>()) else { return false };
         (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0
             && self.long.as_ref().is_none_or(|long| body[at..].starts_with(long))
@@ -102,21 +113,6 @@ pub(super) struct Fast {
     pub values: Vec<u8>,
     pub habits: Habits,
     pub canonical: Canonical,
-}
-
-/// Buffers for bringing the tags of a key to order.
-#[derive(Debug, Default)]
-pub(super) struct Canonical {
-    tags: Vec<Tag>,
-    pub key: Vec<u8>,
-}
-
-/// One tag as it stands in the body: `key=value`, its end, and where the value begins.
-#[derive(Debug, Clone, Copy)]
-struct Tag {
-    start: u32,
-    equals: u32,
-    end: u32,
 }
 
 /// What is remembered from line to line.
@@ -299,66 +295,8 @@ fn add_series(
     let (raw, name) = (&body[at..*positions.last()? as usize], &body[at..positions[0] as usize]);
     Some(match canonical.read(body, at, positions, options)? {
         Spelled::Canonical => tables.add_canonical(raw, hash, name),
-        Spelled::Otherwise => tables.add_other(raw, hash, &canonical.key, name),
+        Spelled::Otherwise => tables.add_other(raw, hash, canonical.key(), name),
     })
-}
-
-/// How a key was sent.
-pub(super) enum Spelled {
-    Canonical,
-    /// Its tags are in another order: its canonical form is [`Canonical::key`].
-    Otherwise,
-}
-
-impl Canonical {
-    /// Reads a key without escapes; `positions` as of [`key_marks`].
-    #[inline]
-    pub fn read(&mut self, body: &[u8], at: usize, positions: &[u32], options: &Options) -> Option<Spelled> {
-        let (&end, marks) = positions.split_last()?;
-        let end = end as usize;
-        let name_end = positions[0] as usize;
-        if name_end == at
-            || end - at > KEY_BYTES_PLAIN
-            || options.validate_keys
-            || matches!(body[at], b'\t' | 0 | b'#')
-            || marks.len() % 2 != 0
-        {
-            return None;
-        }
-        let Self { tags, key } = self;
-        tags.clear();
-        let mut is_ascending = true;
-        let mut last_key: &[u8] = b"";
-        for (tag, pair) in marks.chunks_exact(2).enumerate() {
-            let (comma, equals) = (pair[0] as usize, pair[1] as usize);
-            let value_end = positions[2 * tag + 2] as usize;
-            let tag_key = &body[comma + 1..equals];
-            if body[comma] != b',' || body[equals] != b'=' || equals + 1 == value_end {
-                return None;
-            }
-            if tag_key.is_empty() || tag_key == b"time" {
-                return None;
-            }
-            is_ascending &= tag_key > last_key;
-            last_key = tag_key;
-            tags.push(Tag { start: pair[0] + 1, equals: pair[1], end: value_end as u32 });
-        }
-        if is_ascending {
-            return Some(Spelled::Canonical);
-        }
-        let key_of = |tag: &Tag| &body[tag.start as usize..tag.equals as usize];
-        tags.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
-        if tags.windows(2).any(|pair| key_of(&pair[0]) == key_of(&pair[1])) {
-            return None;
-        }
-        key.clear();
-        key.extend_from_slice(&body[at..name_end]);
-        for tag in tags.iter() {
-            key.push(b',');
-            key.extend_from_slice(&body[tag.start as usize..tag.end as usize]);
-        }
-        Some(Spelled::Otherwise)
-    }
 }
 
 /// What follows the key.
@@ -385,10 +323,10 @@ pub(super) fn read_rest(
     let mut out = Output::new(values, pattern.fields.len());
     let mut delimiter = b',';
     for field in &pattern.fields {
-        if delimiter != b',' || !field.matches(body, at) {
+        if delimiter != b',' || !field.name.matches(body, at) {
             return None;
         }
-        at += field.length as usize;
+        at += field.name.length as usize;
         let end = match field.field_type {
             FieldType::Integer => {
                 let (value, is_negative, end) = read_whole(body, at, b'i')?;
@@ -556,7 +494,7 @@ mod tests {
         ];
         let pattern = Pattern::new(&names).expect("plain names");
         let check = |field: usize, text: &[u8], want: bool| {
-            assert_eq!(pattern.fields[field].matches(text, 0), want, "{}", String::from_utf8_lossy(text));
+            assert_eq!(pattern.fields[field].name.matches(text, 0), want, "{}", String::from_utf8_lossy(text));
         };
         check(0, b"abc=1,more text after it", true);
         check(0, b"abd=1,more text after it", false);

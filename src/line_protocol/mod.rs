@@ -13,6 +13,7 @@
 //! What is NOT here: retention policies, shards, types already stored, any waiting. Bytes of names and strings
 //! are not required to be UTF-8.
 
+mod canonical;
 mod fast;
 pub mod format;
 mod line;

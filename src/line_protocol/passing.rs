@@ -6,7 +6,8 @@
 
 use tidemark_engine::model::series_key;
 
-use super::fast::{Fast, Read, Spelled, key_marks, read_rest};
+use super::canonical::Spelled;
+use super::fast::{Fast, Read, key_marks, read_rest};
 use super::{Flow, Options, PASSING, Point, Scratch, Sink};
 
 /// Reads the line at `at`, if it is one of the usual kind, and hands it to the sink.
@@ -46,7 +47,7 @@ fn try_line<S: Sink>(
         {
             let key = match spelled {
                 Spelled::Canonical => &body[at..end],
-                Spelled::Otherwise => &canonical.key,
+                Spelled::Otherwise => canonical.key(),
             };
             let point = Point {
                 line,

@@ -19,6 +19,8 @@ const RUNS: u8 = 1;
 const DIFFERENCES: u8 = 2;
 const LINEAR: u8 = 3;
 
+/// Up to so many differences, runs are taken without comparing when they are a third as many.
+const FEW_DIFFERENCES: usize = 32;
 /// More runs than this are never the smallest form that matters.
 const RUNS_MAX: usize = 64;
 
@@ -33,6 +35,12 @@ pub fn encode(times: &[i64], out: &mut Vec<u8>) {
     }
     let (unit, scaled) = scale(&deltas);
 
+    // A few rows on a grid with a gap: nothing else comes near, and small series are many.
+    if scaled.len() <= FEW_DIFFERENCES
+        && 3 * scaled.chunk_by(|a, b| a == b).count() <= scaled.len()
+    {
+        return encode_runs(unit, &scaled, out);
+    }
     let start = out.len();
     out.push(DIFFERENCES);
     put_scaled(out, unit);

@@ -17,10 +17,14 @@ use crate::error::{Error, Result};
 use crate::model::{FieldType, TimeRange};
 use crate::postings::{self, Positions};
 use std::cell::OnceCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Read with the footer, in the hope that the top level lies in it.
 const TAIL_BYTES: u64 = 16 << 10;
+/// Index pages are read together up to this size, when hardly anything stands between them.
+const PAGES_BYTES_MAX: u64 = 128 << 10;
+const PAGE_GAP_BYTES_MAX: u64 = 4 << 10;
 
 /// An open file: a handle, cheap to clone. The file closes when the last clone goes.
 pub struct TsmReader<D: Disk> {
@@ -201,7 +205,38 @@ impl<D: Disk> TsmReader<D> {
 
     async fn read_page(&self, at: usize) -> Result<Rc<IndexPage>> {
         let entry = &self.inner.top.pages[at];
-        let bytes = self.read_checked(entry.offset, entry.length, entry.crc, "index page").await?;
+        let bytes = self.read(entry.offset, entry.length as usize).await?;
+        self.check_page(at, bytes)
+    }
+
+    /// The page at `at` and those after it that follow it closely, read at once.
+    async fn read_pages(&self, at: usize) -> Result<VecDeque<Rc<IndexPage>>> {
+        let pages = &self.inner.top.pages;
+        let start = pages[at].offset;
+        let mut end = start + u64::from(pages[at].length);
+        let mut count = 1;
+        while let Some(next) = pages.get(at + count) {
+            let next_end = next.offset + u64::from(next.length);
+            if next.offset - end > PAGE_GAP_BYTES_MAX || next_end - start > PAGES_BYTES_MAX {
+                break;
+            }
+            (end, count) = (next_end, count + 1);
+        }
+        let bytes = self.read(start, (end - start) as usize).await?;
+        let mut read = VecDeque::with_capacity(count);
+        for (at, entry) in pages.iter().enumerate().skip(at).take(count) {
+            let from = (entry.offset - start) as usize;
+            read.push_back(self.check_page(at, bytes[from..from + entry.length as usize].to_vec())?);
+        }
+        Ok(read)
+    }
+
+    /// An index page out of its bytes as they stand in the file.
+    fn check_page(&self, at: usize, bytes: Vec<u8>) -> Result<Rc<IndexPage>> {
+        let entry = &self.inner.top.pages[at];
+        if !checksum::is(&bytes, entry.crc) {
+            return Err(self.corrupted(entry.offset, "index page: checksum"));
+        }
         let bytes = self.damaged(entry.offset, decompress_page(bytes, entry.raw_length))?;
         let page = self.damaged(entry.offset, IndexPage::new(bytes, entry.offset))?;
         if page.first_position != entry.first_position
@@ -221,6 +256,7 @@ impl<D: Disk> TsmReader<D> {
     pub fn cursor(&self, from: &[u8]) -> SeriesCursor<D> {
         SeriesCursor {
             is_cached: true,
+            ahead: VecDeque::new(),
             reader: self.clone(),
             page_at: self.inner.top.page_for(from),
             page: None,
@@ -445,6 +481,8 @@ fn tag_prefix(schema: &Schema, measurement: &[u8], key: &[u8]) -> Option<[u8; KE
 pub struct SeriesCursor<D: Disk> {
     reader: TsmReader<D>,
     is_cached: bool,
+    /// Pages from the next one on that were read along with the last.
+    ahead: VecDeque<Rc<IndexPage>>,
     page_at: usize,
     page: Option<Rc<IndexPage>>,
     /// Where the next series stands in the page, and its number there.
@@ -533,7 +571,7 @@ impl<D: Disk> SeriesCursor<D> {
             }
             let page = match self.is_cached {
                 true => self.reader.page(self.page_at).await?,
-                false => self.reader.read_page(self.page_at).await?,
+                false => self.read_ahead().await?,
             };
             (self.at, self.in_page) = (page.series_start(), 0);
             self.key.clear();
@@ -542,8 +580,21 @@ impl<D: Disk> SeriesCursor<D> {
         Ok(self.page.clone())
     }
 
+    async fn read_ahead(&mut self) -> Result<Rc<IndexPage>> {
+        if self.ahead.is_empty() {
+            self.ahead = self.reader.read_pages(self.page_at).await?;
+        }
+        match self.ahead.pop_front() {
+            Some(page) => Ok(page),
+            None => self.reader.read_page(self.page_at).await,
+        }
+    }
+
     fn next_page(&mut self) {
-        self.page = None;
+        // A page that was passed over unread was read ahead all the same.
+        if self.page.take().is_none() {
+            self.ahead.pop_front();
+        }
         self.page_at += 1;
     }
 }
