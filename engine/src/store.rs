@@ -11,6 +11,7 @@
 //! A write: `unknown_fields` → (registrar's core) `register_fields` → `learn_fields` → `write`.
 
 mod background;
+mod combine;
 mod commit;
 mod delete;
 mod replay;

@@ -70,6 +70,39 @@ fn an_idle_store_gives_the_room_of_its_wal_back_and_then_sleeps() {
 }
 
 #[test]
+fn the_cache_of_a_cold_shard_of_small_series_goes_straight_into_its_one_file() {
+    let disk = SimDisk::new(1);
+    let mut model = Model::new();
+    let store = block_on(open(&disk, options(0, &[0]))).expect("opens");
+    run(&store, async {
+        let mut now = 30 * SECOND;
+        let mut done = store.stats();
+        for round in 0..4u8 {
+            let mut points = points(round);
+            points.iter_mut().for_each(|point| point.time += 8 * i64::from(round % 3));
+            write(&store, &points, now, now).await.expect("written");
+            write_to(&mut model, &points);
+            settle(&store, now + 6 * SECOND).await.expect("settles");
+            // Without files there is nothing to combine with.
+            let early = store.stats();
+            assert_eq!(early.snapshots - done.snapshots, if round == 0 { 2 } else { 0 }, "round {round}");
+            settle(&store, now + 10 * SECOND).await.expect("settles");
+            done = store.stats();
+            assert_eq!(done.snapshots - early.snapshots, if round == 0 { 0 } else { 2 }, "round {round}");
+            let files = disk.files().iter().filter(|(path, _)| path.ends_with(".tsm")).count();
+            assert_eq!(files, 2, "round {round}: a file per shard");
+            assert_eq!(tidy(read_all(&store).await.expect("reads")), tidy(model.clone()), "round {round}");
+            now += 60 * SECOND;
+        }
+    });
+    drop(store);
+    let store = block_on(open(&disk.crash(), options(0, &[0]))).expect("opens");
+    run(&store, async {
+        assert_eq!(tidy(read_all(&store).await.expect("reads")), tidy(model.clone()), "after a power cut");
+    });
+}
+
+#[test]
 fn a_snapshot_between_two_writes_of_one_record_loses_neither() {
     for steps in 0..8 {
         let disk = SimDisk::new(steps);

@@ -494,7 +494,12 @@ mod tests {
         ];
         let pattern = Pattern::new(&names).expect("plain names");
         let check = |field: usize, text: &[u8], want: bool| {
-            assert_eq!(pattern.fields[field].name.matches(text, 0), want, "{}", String::from_utf8_lossy(text));
+            assert_eq!(
+                pattern.fields[field].name.matches(text, 0),
+                want,
+                "{}",
+                String::from_utf8_lossy(text)
+            );
         };
         check(0, b"abc=1,more text after it", true);
         check(0, b"abd=1,more text after it", false);

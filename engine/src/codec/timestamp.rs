@@ -36,9 +36,7 @@ pub fn encode(times: &[i64], out: &mut Vec<u8>) {
     let (unit, scaled) = scale(&deltas);
 
     // A few rows on a grid with a gap: nothing else comes near, and small series are many.
-    if scaled.len() <= FEW_DIFFERENCES
-        && 3 * scaled.chunk_by(|a, b| a == b).count() <= scaled.len()
-    {
+    if scaled.len() <= FEW_DIFFERENCES && 3 * scaled.chunk_by(|a, b| a == b).count() <= scaled.len() {
         return encode_runs(unit, &scaled, out);
     }
     let start = out.len();

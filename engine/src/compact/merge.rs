@@ -10,12 +10,15 @@
 //! one time, and what the writer holds. It is charged to the core's compaction pool; a merge of more than
 //! [`FILES_MIN`] files that does not fit ends with [`Error::Full`], to be tried again with fewer.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
 
+use crate::cache::Cache;
 use crate::codec::Temperature;
 use crate::compact::Pace;
+use crate::compact::cache_lane::CacheLane;
 use crate::compact::file::ShardFile;
 use crate::compact::lane::{Lane, Series};
 use crate::compact::plan::FILES_MIN;
@@ -24,6 +27,7 @@ use crate::compact::snapshot::{work_of, write_rows};
 use crate::compact::tombstone::{Tombstone, masks};
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::index::active::ActiveIndex;
 use crate::model::{ColumnData, Rows, TimeRange};
 use crate::pool::Pool;
 use crate::tsm::{BLOCK_ROWS_MAX, BlockCache, FileMeta, TsmWriter};
@@ -52,6 +56,8 @@ pub struct MergeCounts {
 /// A merge under way; `lanes` in order of age.
 pub struct Merge<D: Disk> {
     lanes: Vec<Lane<D>>,
+    /// Newer than all lanes.
+    cache: Option<CacheLane>,
     writer: TsmWriter<D>,
     tombstones: Rc<Vec<Rc<Tombstone>>>,
     /// Blocks of files with other encodings are written anew.
@@ -105,6 +111,7 @@ impl<D: Disk> Merge<D> {
         let is_cold = temperature == Temperature::Cold;
         Ok(Self {
             lanes,
+            cache: None,
             writer,
             tombstones,
             is_cold,
@@ -115,6 +122,16 @@ impl<D: Disk> Merge<D> {
             small: SmallRows::default(),
             counts: MergeCounts::default(),
         })
+    }
+
+    /// Takes a sealed generation of the shard as the newest input. Call it before the first step.
+    pub async fn add_cache(
+        &mut self,
+        index: Rc<RefCell<ActiveIndex>>,
+        sealed: Rc<RefCell<Cache>>,
+        pace: &Pace,
+    ) {
+        self.cache = Some(CacheLane::open(index, sealed, pace).await);
     }
 
     /// Merges about `budget` bytes of input; whether there is more. [`Error::Full`]: the memory is too little for so many
@@ -132,9 +149,9 @@ impl<D: Disk> Merge<D> {
                     return Ok(true);
                 }
             }
-            let Some(next) = self.lanes.iter().filter_map(|lane| Some(&lane.next()?.key)).min() else {
-                return Ok(false);
-            };
+            let lanes = self.lanes.iter().filter_map(|lane| Some(&lane.next()?.key));
+            let cached = self.cache.as_ref().and_then(|cache| Some(cache.series()?.0));
+            let Some(next) = lanes.chain(cached).min() else { return Ok(false) };
             self.key.clear();
             self.key.extend_from_slice(next);
             self.writer.begin_series(&self.key)?;
@@ -143,7 +160,18 @@ impl<D: Disk> Merge<D> {
                 self.merge_series(&key, pace).await?;
                 self.key = key;
             }
+            if let Some(cache) = &mut self.cache
+                && cache.series().is_some_and(|(key, _)| *key == self.key)
+            {
+                cache.advance(pace).await;
+            }
         }
+    }
+
+    /// The rows the cache has of a series.
+    fn cached(&self, key: &[u8]) -> Option<&Rows> {
+        let (own, rows) = self.cache.as_ref()?.series()?;
+        (own == key).then_some(rows)
     }
 
     /// Merges the series of [`Self::key`] if it is small and nothing of it is deleted.
@@ -154,7 +182,8 @@ impl<D: Disk> Merge<D> {
         let key = self.key.as_slice();
         let has_it = |lane: &Lane<D>| lane.next().is_some_and(|series| series.key == key);
         let lanes: SmallVec<[&Lane<D>; 16]> = self.lanes.iter().filter(|lane| has_it(lane)).collect();
-        if !self.small.gather(&lanes, &mut self.writer)? {
+        let cached = self.cache.as_ref().and_then(CacheLane::series).filter(|(own, _)| own.as_slice() == key);
+        if !self.small.gather(&lanes, cached.map(|(_, rows)| rows), &mut self.writer)? {
             return Ok(false);
         }
         self.counts.blocks_merged += lanes.len() as u64;
@@ -173,9 +202,11 @@ impl<D: Disk> Merge<D> {
 
     /// Ends the new file, durable and named; `None` when nothing was left.
     pub async fn finish(self) -> Result<(Option<FileMeta>, MergeCounts)> {
-        let metas = || self.lanes.iter().map(|lane| lane.reader.meta());
-        let version_min = metas().map(|meta| meta.version_min).min().unwrap_or_default();
-        let version_max = metas().map(|meta| meta.version_max).max().unwrap_or_default();
+        let metas = self.lanes.iter().map(|lane| lane.reader.meta());
+        let cache = self.cache.as_ref().map(CacheLane::versions);
+        let versions = || metas.clone().map(|meta| (meta.version_min, meta.version_max)).chain(cache);
+        let version_min = versions().map(|(min, _)| min).min().unwrap_or_default();
+        let version_max = versions().map(|(_, max)| max).max().unwrap_or_default();
         let meta = self.writer.finish(version_min, version_max).await?;
         Ok((meta, self.counts))
     }
@@ -207,6 +238,9 @@ impl<D: Disk> Merge<D> {
             }
         }
         let mut gathered = Gathered::default();
+        if let Some(rows) = self.cached(key) {
+            gathered.add(self.lanes.len(), rows.clone());
+        }
         while let Some(at) = first_part(&parts) {
             let lane = &self.lanes[parts[at].lane];
             let taken = lane

@@ -10,6 +10,7 @@
 //! The engine cannot sleep and does not know the executor: long work counts its units with [`Pace`] and gives way by
 //! returning `Pending` once; who runs next is decided outside.
 
+mod cache_lane;
 pub mod file;
 mod lane;
 pub mod manifest;

@@ -18,7 +18,7 @@ pub const LEVEL_MAX: u8 = 4;
 /// The level of a shard's only file.
 pub const LEVEL_FULL: u8 = 5;
 /// A cold shard is compacted fully when this part of its bytes is not yet.
-const FULL_UNFULL_PART: u64 = 8;
+pub const FULL_UNFULL_PART: u64 = 8;
 /// So many tombstones make even a hot shard rewrite the files they mask: each costs every scan a comparison per series.
 pub const TOMBSTONES_MAX: usize = 64;
 

@@ -30,7 +30,7 @@ const WAL_PART_MAX: (u64, u64) = (3, 4);
 
 /// Rows per series below which a snapshot waits for more: a file of many small blocks costs as much by the series as by
 /// the row, and is soon merged. Blocks of fewer rows have no statistics either.
-const SPARSE_ROWS: u64 = STATISTICS_ROWS_MIN as u64;
+pub(super) const SPARSE_ROWS: u64 = STATISTICS_ROWS_MIN as u64;
 /// So many times the usual bytes of rows are held then.
 const SPARSE_FACTOR: u64 = 8;
 
@@ -66,8 +66,15 @@ impl<D: Disk> Store<D> {
         inner.now_ns.set(inner.now_ns.get().max(now_ns));
         let _inside = inner.structure.enter().await;
         self.remove_replaced().await?;
-        if let Some(shard) = self.snapshot_due(now_ns) {
+        if let Some(shard) = self.pressing() {
             self.snapshot(&shard).await?;
+            return Ok(Step::More);
+        }
+        if let Some(shard) = self.gone_cold(now_ns) {
+            match self.combines(&shard) {
+                true => self.combine(&shard).await?,
+                false => self.snapshot(&shard).await?,
+            }
             return Ok(Step::More);
         }
         if self.merge_step(budget).await? || self.start_merge(now_ns).await? {
@@ -128,23 +135,29 @@ impl<D: Disk> Store<D> {
             })
     }
 
-    fn snapshot_due(&self, now_ns: u64) -> Option<Rc<Shard<D>>> {
+    /// The shard whose snapshot makes room, when memory or the WAL asks for it.
+    fn pressing(&self) -> Option<Rc<Shard<D>>> {
+        if !self.is_snapshot_due() {
+            return None;
+        }
+        let inner = &*self.0;
+        let shards = inner.shards.borrow();
+        let laggard = inner.wal.get().and_then(|wal| {
+            let is_long = wal.live_bytes() > wal.live_bytes_max() / WAL_PART_MAX.1 * WAL_PART_MAX.0;
+            wal.laggard().filter(|_| is_long)
+        });
+        if let Some(shard) = laggard.and_then(|(shard, _)| shards.get(&shard)) {
+            return Some(shard.clone());
+        }
+        let waiting = shards.values().filter(|shard| shard.needs_snapshot());
+        waiting.max_by_key(|shard| shard.charged.get()).cloned()
+    }
+
+    /// A shard whose cache was not written to for long enough.
+    fn gone_cold(&self, now_ns: u64) -> Option<Rc<Shard<D>>> {
         let inner = &*self.0;
         let shards = inner.shards.borrow();
         let waiting = || shards.values().filter(|shard| shard.needs_snapshot());
-        if self.is_snapshot_due() {
-            let laggard = inner.wal.get().and_then(|wal| {
-                let is_long = wal.live_bytes() > wal.live_bytes_max() / WAL_PART_MAX.1 * WAL_PART_MAX.0;
-                wal.laggard().filter(|_| is_long)
-            });
-            if let Some(shard) = laggard.and_then(|(shard, _)| shards.get(&shard)) {
-                return Some(shard.clone());
-            }
-            let largest = waiting().max_by_key(|shard| shard.charged.get());
-            if let Some(shard) = largest {
-                return Some(shard.clone());
-            }
-        }
         for shard in waiting() {
             if shard.written_at_ns.get() == 0 {
                 // Filled by a replay, before there was a clock.
@@ -152,7 +165,7 @@ impl<D: Disk> Store<D> {
             }
         }
         waiting()
-            .filter(|shard| now_ns >= shard.written_at_ns.get().saturating_add(inner.options.cache_cold_ns))
+            .filter(|shard| now_ns >= shard.written_at_ns.get().saturating_add(self.cache_cold_ns(shard)))
             .min_by_key(|shard| (shard.written_at_ns.get(), shard.id))
             .cloned()
     }
@@ -164,9 +177,7 @@ impl<D: Disk> Store<D> {
         if set.files.is_empty() {
             inner.disk.create_dir_all(&shard.folder).await?;
         }
-        // Entries of a sequence enter the caches one by one, and this may run in between: then the sequence is not in the
-        // files yet, and a replay must go through it again.
-        shard.seal(inner.applying.get().map(|sequence| (inner.options.wal_id, sequence)));
+        shard.seal(self.unfinished());
         let cache = shard.cache();
         let mut manifest = (*set.manifest).clone();
         let id = self.next_id(shard, &mut manifest);
@@ -184,13 +195,31 @@ impl<D: Disk> Store<D> {
         if let Some(meta) = &meta {
             manifest.files.push(entry_of(id, LEVEL_SNAPSHOT, meta));
         }
-        let through = shard.sealed_through();
-        for (wal_id, sequence) in &through {
-            manifest.set_replayed(*wal_id, *sequence);
+        for (wal_id, sequence) in shard.sealed_through() {
+            manifest.set_replayed(wal_id, sequence);
         }
         let next = FileSet::new(manifest, &set.files, &inner.disk, &shard.folder, &inner.block_cache)?;
         next.manifest.switch(&inner.disk, &shard.folder).await?;
-        shard.switch(next, true);
+        self.snapshotted(shard, next, meta).await
+    }
+
+    /// Entries of a sequence enter the caches one by one, and a snapshot may run in between: then the sequence is not in
+    /// the files yet, and a replay must go through it again.
+    pub(super) fn unfinished(&self) -> Option<(u64, u64)> {
+        self.0.applying.get().map(|sequence| (self.0.options.wal_id, sequence))
+    }
+
+    /// The manifest names files that have all of the sealed generation: lets it and its WAL entries go. `meta` is of the
+    /// file it went into.
+    pub(super) async fn snapshotted(
+        &self,
+        shard: &Rc<Shard<D>>,
+        files: FileSet<D>,
+        meta: Option<FileMeta>,
+    ) -> Result<()> {
+        let inner = &*self.0;
+        let through = shard.sealed_through();
+        shard.switch(files, true);
         shard.wants_plan.set(true);
         if shard.is_dropped.get() {
             return inner.disk.remove_dir_all(&shard.folder).await;
@@ -210,7 +239,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// The next file id of a shard; one that a merge under way writes is not given again.
-    fn next_id(&self, shard: &Shard<D>, manifest: &mut Manifest) -> u64 {
+    pub(super) fn next_id(&self, shard: &Shard<D>, manifest: &mut Manifest) -> u64 {
         let running = self.0.running.borrow();
         let taken =
             running.as_ref().filter(|running| running.shard.id == shard.id).map_or(0, |running| running.id);
@@ -384,7 +413,7 @@ impl<D: Disk> Store<D> {
         for shard in self.0.shards.borrow().values() {
             let written = shard.written_at_ns.get();
             if shard.needs_snapshot() {
-                due = due.min(written.saturating_add(options.cache_cold_ns));
+                due = due.min(written.saturating_add(self.cache_cold_ns(shard)));
             } else if shard.wants_plan.get() {
                 let full = written.saturating_add(options.full_cold_ns);
                 let wait = if full > now_ns { full } else { written.saturating_add(OVERDUE_NS) };
@@ -398,7 +427,7 @@ impl<D: Disk> Store<D> {
     }
 }
 
-fn entry_of(id: u64, level: u8, meta: &FileMeta) -> FileEntry {
+pub(super) fn entry_of(id: u64, level: u8, meta: &FileMeta) -> FileEntry {
     FileEntry {
         id,
         level,
