@@ -200,7 +200,9 @@ impl Router {
     /// The batch of the current group's shard for `hash`, begun when there is none.
     fn batch_for(&mut self, hash: u64) -> u32 {
         let route = &mut self.routes[self.current];
-        let position = (hash % route.shards.len() as u64) as usize;
+        let shards = route.shards.len() as u64;
+        // Mostly a power of two: a division is dear where every line has another series.
+        let position = if shards.is_power_of_two() { hash & (shards - 1) } else { hash % shards } as usize;
         if let Some(batch) = route.batches[position].checked_sub(1) {
             return batch;
         }

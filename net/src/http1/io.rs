@@ -1,7 +1,8 @@
 //! A futures stream as hyper wants it.
 //!
-//! hyper lends memory that may be uninitialised. It is zeroed before a stream sees it: a few microseconds for a read of
-//! 256 KiB, a twentieth of what the kernel's copy costs, and nothing here depends on a stream's good manners.
+//! hyper lends memory that may be uninitialised. It is zeroed before a stream sees it, so that nothing here depends on a
+//! stream's good manners; and no more of it is lent on than reads have lately filled, because a request is mostly far
+//! smaller than the memory, and a stream with nothing to read is asked in vain.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -12,20 +13,25 @@ use std::task::{Context, Poll, ready};
 use super::Connection;
 use crate::socket::Stream;
 
+/// Memory lent to a stream's first read, and at least.
+const LENT_BYTES_MIN: usize = 8 << 10;
+
 pub(super) struct HyperIo<S> {
     stream: S,
+    /// Memory lent to the next read at most.
+    lent_bytes: usize,
     /// Keeps the books of an accepted connection.
     connection: Option<Rc<Connection>>,
 }
 
 impl<S: Stream> HyperIo<S> {
     pub(super) fn new(stream: S, connection: Rc<Connection>) -> Self {
-        Self { stream, connection: Some(connection) }
+        Self { stream, lent_bytes: LENT_BYTES_MIN, connection: Some(connection) }
     }
 
     /// Of a connection this side has opened.
     pub(super) fn outgoing(stream: S) -> Self {
-        Self { stream, connection: None }
+        Self { stream, lent_bytes: LENT_BYTES_MIN, connection: None }
     }
 }
 
@@ -37,14 +43,21 @@ impl<S: Stream> hyper::rt::Read for HyperIo<S> {
     ) -> Poll<std::io::Result<()>> {
         // SAFETY: the memory is only written to, never made uninitialised.
         let memory = unsafe { cursor.as_mut() };
+        let lent = memory.len().min(self.lent_bytes);
+        let memory = &mut memory[..lent];
         memory.fill(MaybeUninit::new(0));
         // SAFETY: every byte has just been set.
         let buffer = unsafe { &mut *(std::ptr::from_mut(memory) as *mut [u8]) };
         let length = buffer.len();
         let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         assert!(count <= length, "BUG: a stream read more than the buffer holds");
-        // SAFETY: `count` bytes were set by the stream, all others by us.
+        // SAFETY: `count` bytes were set by the stream, and by us before.
         unsafe { cursor.advance(count) };
+        self.lent_bytes = match count {
+            _ if count == self.lent_bytes => self.lent_bytes * 2,
+            _ if count < length / 4 => (self.lent_bytes / 2).max(LENT_BYTES_MIN),
+            _ => self.lent_bytes,
+        };
         if let Some(connection) = &self.connection {
             connection.note_read(count);
         }
