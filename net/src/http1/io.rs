@@ -20,18 +20,20 @@ pub(super) struct HyperIo<S> {
     stream: S,
     /// Memory lent to the next read at most.
     lent_bytes: usize,
+    /// The last read found nothing: the next one is asked with little, and mostly in vain.
+    is_waiting: bool,
     /// Keeps the books of an accepted connection.
     connection: Option<Rc<Connection>>,
 }
 
 impl<S: Stream> HyperIo<S> {
     pub(super) fn new(stream: S, connection: Rc<Connection>) -> Self {
-        Self { stream, lent_bytes: LENT_BYTES_MIN, connection: Some(connection) }
+        Self { stream, lent_bytes: LENT_BYTES_MIN, is_waiting: false, connection: Some(connection) }
     }
 
     /// Of a connection this side has opened.
     pub(super) fn outgoing(stream: S) -> Self {
-        Self { stream, lent_bytes: LENT_BYTES_MIN, connection: None }
+        Self { stream, lent_bytes: LENT_BYTES_MIN, is_waiting: false, connection: None }
     }
 }
 
@@ -43,17 +45,21 @@ impl<S: Stream> hyper::rt::Read for HyperIo<S> {
     ) -> Poll<std::io::Result<()>> {
         // SAFETY: the memory is only written to, never made uninitialised.
         let memory = unsafe { cursor.as_mut() };
-        let lent = memory.len().min(self.lent_bytes);
+        let lent = if self.is_waiting { LENT_BYTES_MIN } else { self.lent_bytes };
+        let lent = memory.len().min(lent);
         let memory = &mut memory[..lent];
         memory.fill(MaybeUninit::new(0));
         // SAFETY: every byte has just been set.
         let buffer = unsafe { &mut *(std::ptr::from_mut(memory) as *mut [u8]) };
         let length = buffer.len();
+        let was_waiting = std::mem::replace(&mut self.is_waiting, true);
         let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.is_waiting = false;
         assert!(count <= length, "BUG: a stream read more than the buffer holds");
         // SAFETY: `count` bytes were set by the stream, and by us before.
         unsafe { cursor.advance(count) };
         self.lent_bytes = match count {
+            _ if was_waiting => self.lent_bytes,
             _ if count == self.lent_bytes => self.lent_bytes * 2,
             _ if count < length / 4 => (self.lent_bytes / 2).max(LENT_BYTES_MIN),
             _ => self.lent_bytes,
