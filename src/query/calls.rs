@@ -18,7 +18,8 @@ use super::functions::holt_winters::{HoltWinters, forecast};
 use super::functions::reduce::{Reduce, Reducer, spread};
 use super::functions::transform::Transformer;
 use super::functions::{Points, float_at};
-use super::plan::{CallInput, CallNode, CallPlan, Partials, Plan};
+use super::partials::Partials;
+use super::plan::{CallInput, CallNode, CallPlan, Plan};
 use super::rows;
 use super::window::Windows;
 
@@ -159,28 +160,90 @@ impl<'a> CallState<'a> {
         }
     }
 
-    /// Ends the series. `fills`: windows without points are made here, if at all. `true` comes along when the call has
-    /// no results for series after this one. Boxed, because calls nest.
+    /// Ends the series. `fills`: windows without points are made here, if at all. `ending` tells when the call has no
+    /// results for series after this one. Boxed, because calls nest.
     pub fn finish<'c>(
         self,
         fills: bool,
         buckets_max: u64,
+        ending: &'c mut Ending,
         control: &'c Control,
-    ) -> Pin<Box<dyn Future<Output = Result<(Points, bool)>> + 'c>>
+    ) -> Pin<Box<dyn Future<Output = Result<Points>> + 'c>>
     where
         'a: 'c,
     {
         Box::pin(async move {
             let Self { plan, ascending, stage } = self;
-            let (mut points, is_ended) = finish_stage(stage, plan, ascending, buckets_max, control).await?;
+            let (mut points, holes) =
+                finish_stage(stage, plan, ascending, buckets_max, ending, control).await?;
+            if let CallNode::Reduce { fill, windows, .. } = &plan.node {
+                let windows = (fills && fill.is_some()).then_some(windows);
+                if let Some(row) = ending.row(&points.times, &holes, windows, ascending) {
+                    points.keep(0..row);
+                }
+            }
             if let CallNode::Reduce { fill: Some(wanted), windows, .. } = &plan.node
                 && fills
             {
                 points = fill::fill(points, *wanted, windows, ascending, buckets_max, control).await?;
             }
-            Ok((points, is_ended))
+            Ok(points)
         })
     }
+}
+
+/// When a call's answer ends before its series do: InfluxDB takes a window whose points give no result for the end of all.
+/// But whoever asked may ask again and never notice: a fill does, for every window it makes, and so does the answer, which
+/// looks one row ahead. So many such windows in a row are passed over after a result.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ending {
+    pub is_ended: bool,
+    /// Windows without a result that are passed over before the next one is the end.
+    left: u64,
+    /// The call stands in another, which asks but once.
+    is_inner: bool,
+}
+
+impl Ending {
+    /// The row before which the series' points end, if they do. `holes`: rows before which a window gave no result.
+    /// `windows`: those that are filled.
+    fn row(
+        &mut self,
+        times: &[i64],
+        holes: &[usize],
+        windows: Option<&Windows>,
+        ascending: bool,
+    ) -> Option<usize> {
+        let ahead = u64::from(!self.is_inner);
+        let left_after =
+            |row: usize| ahead + windows.map_or(0, |windows| windows_after(windows, times[row], ascending));
+        let mut met = 0;
+        for &hole in holes {
+            if hole > met {
+                (self.left, met) = (left_after(hole - 1), hole);
+            }
+            let Some(left) = self.left.checked_sub(1) else {
+                self.is_ended = true;
+                return Some(hole);
+            };
+            self.left = left;
+        }
+        if times.len() > met {
+            self.left = left_after(times.len() - 1);
+        }
+        None
+    }
+}
+
+/// Windows of the range that follow the one that starts at `time`.
+fn windows_after(windows: &Windows, time: i64, ascending: bool) -> u64 {
+    let every = windows.interval.map_or(0, |interval| interval.every);
+    let length = match ascending {
+        true => windows.start_of(windows.end).saturating_sub(time),
+        false if windows.start == MIN_TIME => 0,
+        false => time.saturating_sub(windows.start_of(windows.start)),
+    };
+    if every > 0 { (length / every).max(0) as u64 } else { 0 }
 }
 
 /// Points of an inner call that are handed to the outer one between two looks at whether to give way.
@@ -297,23 +360,22 @@ async fn finish_stage(
     plan: &CallPlan,
     ascending: bool,
     buckets_max: u64,
+    ending: &mut Ending,
     control: &Control,
-) -> Result<(Points, bool)> {
-    let mut is_ended = false;
+) -> Result<(Points, Vec<usize>)> {
     let points = match stage {
         Stage::Given(points) => points,
         Stage::Reduce { reducers, aux_types, .. } => {
             let CallNode::Reduce { function, windows, at_window, per, .. } = &plan.node else {
-                return Ok((Points::empty(plan.output, &[]), false));
+                return Ok((Points::empty(plan.output, &[]), Vec::new()));
             };
             if per.is_empty() {
                 let mut reducers = reducers;
                 return Ok(match reducers.pop_first() {
-                    None => (Points::empty(plan.output, &aux_types), false),
+                    None => (Points::empty(plan.output, &aux_types), Vec::new()),
                     Some((_, mut reducer)) => {
                         reducer.finish();
-                        let is_ended = reducer.is_ended();
-                        (reducer.out, is_ended)
+                        (reducer.out, reducer.holes)
                     }
                 });
             }
@@ -348,8 +410,8 @@ async fn finish_stage(
         }
         Stage::HoltWinters { .. } => Points::empty(FieldType::Float, &[]),
         Stage::Nested(inner, outer) => {
-            let (points, inner_ended) = inner.finish(true, buckets_max, control).await?;
-            is_ended = inner_ended;
+            ending.is_inner = true;
+            let points = inner.finish(true, buckets_max, ending, control).await?;
             match *outer {
                 Stage::Transform { mut transformer, .. } => {
                     in_steps(&points, control, |times, values| transformer.push(times, values)).await?;
@@ -373,7 +435,7 @@ async fn finish_stage(
                 }
                 Stage::Reduce { .. } => {
                     let CallNode::Reduce { function, windows, at_window, .. } = &plan.node else {
-                        return Ok((points, is_ended));
+                        return Ok((points, Vec::new()));
                     };
                     let input = points.values.field_type();
                     let mut reducer = Reducer::new(function.clone(), *windows, *at_window, input, &[], 1);
@@ -381,11 +443,13 @@ async fn finish_stage(
                     reducer.finish();
                     reducer.out
                 }
-                other => Box::pin(finish_stage(other, plan, ascending, buckets_max, control)).await?.0,
+                other => {
+                    Box::pin(finish_stage(other, plan, ascending, buckets_max, ending, control)).await?.0
+                }
             }
         }
     };
-    Ok((points, is_ended))
+    Ok((points, Vec::new()))
 }
 
 /// The points of a function from the cores' partials.

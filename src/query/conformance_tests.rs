@@ -16,7 +16,7 @@ use crate::influxql::{Statement, parse_query};
 const NOW: i64 = 1_700_000_000_000_000_000;
 
 /// Line protocol through a second implementation: this test is not about the parser.
-fn write(source: &mut MemorySource, database: &str, retention_policy: &str, unit: i64, data: &str) {
+pub fn write(source: &mut MemorySource, database: &str, retention_policy: &str, unit: i64, data: &str) {
     let Ok(place) = source.place(database, retention_policy) else { return };
     for line in influxdb_line_protocol::parse_lines(data).flatten() {
         let tags: Vec<(String, String)> = line
@@ -66,7 +66,7 @@ fn same(a: &Json, b: &Json) -> bool {
     }
 }
 
-fn answer(source: &MemorySource, statements: &[Statement], entry: &Json) -> Option<String> {
+pub fn answer(source: &MemorySource, statements: &[Statement], entry: &Json) -> Option<String> {
     let mut encoder = Encoder::new(Options {
         epoch: Epoch::from_parameter(parameter(entry, "epoch")),
         chunk_size: (parameter(entry, "chunked") == "true")

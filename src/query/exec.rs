@@ -4,33 +4,25 @@
 //! exceptions: a subquery grouped more finely than the query around it holds the outer series' rows to bring them to
 //! the order of time, and functions hold the windows they need. Both count against the query's memory.
 
-use std::cmp::Ordering;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use tidemark_engine::model::{Column, ColumnData, FieldType, Value};
-use tidemark_engine::scan::filter::selected_rows;
-use tidemark_engine::scan::request::{PartialColumn, ScanGroup, ScanOutput, ScanRequest};
 
 use crate::influxql::ast::Fill;
 
-use super::calls::{CallState, join};
-use super::condition::{MAX_TIME, MIN_TIME};
+use super::calls::{CallState, Ending, join};
 use super::control::Control;
 use super::error::{QueryError, Result};
 use super::fill;
 use super::gather::{self, Gathered};
-use super::merge::{Merged, MergedScan};
-use super::plan::{
-    CallInput, CallNode, CallPlan, MeasurementScan, Output, Plan, PlannedSource, SubqueryRead,
-};
-use super::rewrite::{Limits, time_range};
+use super::legs::{InBatch, Legs};
+use super::plan::{CallInput, CallNode, CallPlan, Output, Plan};
+use super::rewrite::Limits;
 use super::rows::{self, RowBatch, SeriesId};
-use super::series_limit::{self, RowCap};
 use super::source::DataSource;
-use super::types::Type;
 
 /// Bytes a filled window takes on its way to the answer: time, value and presence, twice while columns are joined.
 const FILLED_BYTES: u64 = 32;
@@ -40,62 +32,21 @@ const PIECE_ROWS: usize = 8192;
 const PIECE_CELLS: usize = 64 << 10;
 /// Nanoseconds, about, that a cell takes on its way out.
 const CELL_NS: u64 = 10;
-/// Nanoseconds, about, that one of many sources takes to be compared with the others.
-const LEG_NS: u64 = 30;
 /// Nanoseconds, about, that a row takes in a call.
 const CALL_NS: u64 = 20;
 
 /// The rows of one SELECT, in order of name, outer tags and time.
 pub struct SelectStream<'a, D: DataSource> {
     plan: &'a Plan,
-    source: &'a D,
     control: Control,
     seed: u64,
-    legs: VecDeque<Leg<'a, D>>,
-    /// Legs may give rows of the same series, so they are merged row by row.
-    interleaved: bool,
+    legs: Legs<'a, D>,
     group: Option<Group<'a>>,
     ready: VecDeque<RowBatch>,
     gathered: Gathered,
-    /// Calls that get no more rows; see [`CallState::first_outside`] and [`CallState::finish`].
-    stopped: Vec<bool>,
+    /// Per call, whether and when its answer ends early; see [`CallState::first_outside`] and [`CallState::finish`].
+    endings: Vec<Ending>,
     ended: bool,
-}
-
-/// One source, being read.
-struct Leg<'a, D: DataSource> {
-    reading: Reading<'a, D>,
-    head: Option<InBatch>,
-    ended: bool,
-}
-
-enum Reading<'a, D: DataSource> {
-    Scan {
-        scan: &'a MeasurementScan,
-        merged: Option<MergedScan<D::Stream>>,
-        cap: Option<RowCap>,
-        /// The part of the range read first, while it may be all that is needed.
-        first: Option<FirstWindows>,
-    },
-    Subquery {
-        read: &'a SubqueryRead,
-        stream: Box<SelectStream<'a, D>>,
-    },
-}
-
-/// What a source gives: rows with the plan's inputs as columns, or partials.
-enum InBatch {
-    Rows(RowBatch),
-    Partials { series: Rc<SeriesId>, windows: Vec<i64>, partials: Vec<PartialColumn> },
-}
-
-impl InBatch {
-    fn series(&self) -> &Rc<SeriesId> {
-        match self {
-            Self::Rows(batch) => &batch.series,
-            Self::Partials { series, .. } => series,
-        }
-    }
 }
 
 /// The state of the series at hand.
@@ -113,49 +64,16 @@ struct Group<'a> {
 
 impl<'a, D: DataSource> SelectStream<'a, D> {
     pub fn new(plan: &'a Plan, source: &'a D, control: Control, seed: u64) -> Self {
-        let mut legs: Vec<Leg<'a, D>> = Vec::new();
-        let mut names: HashSet<&[u8]> = HashSet::new();
-        let mut interleaved = false;
-        if !plan.is_null {
-            for planned in &plan.sources {
-                let reading = match planned {
-                    PlannedSource::Measurement(scan) => {
-                        interleaved |= !names.insert(&scan.at.schema.measurement);
-                        Reading::Scan {
-                            scan,
-                            merged: None,
-                            cap: RowCap::of(plan, scan, source),
-                            first: FirstWindows::of(plan),
-                        }
-                    }
-                    PlannedSource::Subquery(read) => {
-                        interleaved |= plan.sources.len() > 1;
-                        let stream = SelectStream::new(&read.plan, source, control.clone(), seed);
-                        Reading::Subquery { read, stream: Box::new(stream) }
-                    }
-                };
-                legs.push(Leg { reading, head: None, ended: false });
-            }
-        }
-        // Series come by name.
-        legs.sort_by(|a, b| match (&a.reading, &b.reading) {
-            (Reading::Scan { scan: a, .. }, Reading::Scan { scan: b, .. }) => {
-                let by_name = a.at.schema.measurement.cmp(&b.at.schema.measurement);
-                if plan.ascending { by_name } else { by_name.reverse() }
-            }
-            _ => Ordering::Equal,
-        });
+        let legs = Legs::new(plan, source, &control, seed);
         Self {
             plan,
-            source,
             control,
             seed,
-            legs: legs.into(),
-            interleaved,
+            legs,
             group: None,
             ready: VecDeque::new(),
             gathered: Gathered::default(),
-            stopped: vec![false; plan.calls.len()],
+            endings: vec![Ending::default(); plan.calls.len()],
             ended: false,
         }
     }
@@ -171,7 +89,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                     return Ok(None);
                 }
                 self.control.check()?;
-                match self.next_input().await? {
+                match self.legs.next().await? {
                     Some(batch) => self.take(batch).await?,
                     None => {
                         self.finish_group().await?;
@@ -181,72 +99,6 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 }
             }
         })
-    }
-
-    async fn next_input(&mut self) -> Result<Option<InBatch>> {
-        if !self.interleaved {
-            while let Some(leg) = self.legs.front_mut() {
-                leg.fill(self.plan, self.source, &self.control).await?;
-                if let Some(batch) = leg.head.take() {
-                    return Ok(Some(batch));
-                }
-                self.legs.pop_front();
-            }
-            return Ok(None);
-        }
-        for leg in &mut self.legs {
-            leg.fill(self.plan, self.source, &self.control).await?;
-        }
-        // Every leg is looked at, for a few rows.
-        self.control.spent(LEG_NS * self.legs.len() as u64).await?;
-        Ok(self.least_rows())
-    }
-
-    /// The rows that come next among all legs' heads.
-    fn least_rows(&mut self) -> Option<InBatch> {
-        let ascending = self.plan.ascending;
-        let directed = |ordering: Ordering| if ascending { ordering } else { ordering.reverse() };
-        let mut first: Option<usize> = None;
-        for (at, leg) in self.legs.iter().enumerate() {
-            let Some(head) = &leg.head else { continue };
-            let better = first.is_none_or(|held| {
-                let Some(held) = self.legs[held].head.as_ref() else { return true };
-                directed(head.series().cmp(held.series()))
-                    .then_with(|| directed(first_time(head).cmp(&first_time(held))))
-                    .is_lt()
-            });
-            if better {
-                first = Some(at);
-            }
-        }
-        let first = first?;
-        let head = self.legs[first].head.take()?;
-        let InBatch::Rows(mut batch) = head else { return Some(head) };
-        // It may run on up to the first row of another leg's head of the same series.
-        let mut limit: Option<i64> = None;
-        for leg in &self.legs {
-            if let Some(other) = &leg.head
-                && other.series() == &batch.series
-            {
-                let time = first_time(other);
-                limit = Some(
-                    limit.map_or(time, |limit| if ascending { limit.min(time) } else { limit.max(time) }),
-                );
-            }
-        }
-        if let Some(limit) = limit {
-            let mut end = 1;
-            while end < batch.times.len() && directed(batch.times[end].cmp(&limit)).is_le() {
-                end += 1;
-            }
-            if end < batch.times.len() {
-                let mut rest = batch.clone();
-                rest.slice(end..batch.times.len());
-                self.legs[first].head = Some(InBatch::Rows(rest));
-                batch.slice(0..end);
-            }
-        }
-        Some(InBatch::Rows(batch))
     }
 
     async fn take(&mut self, batch: InBatch) -> Result<()> {
@@ -274,15 +126,15 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                     return self.raw(batch).await;
                 }
                 self.control.spent(CALL_NS * (batch.times.len() * group.calls.len()) as u64).await?;
-                for (call, stopped) in group.calls.iter_mut().zip(&mut self.stopped) {
-                    if *stopped {
+                for (call, ending) in group.calls.iter_mut().zip(&mut self.endings) {
+                    if ending.is_ended {
                         continue;
                     }
                     match call.first_outside(plan, &batch.times, &batch.columns) {
                         None => call.push(plan, &batch.times, &batch.columns, &plan.aux),
                         Some(row) => {
                             // A subquery's window may begin before the range. InfluxDB ends the call's answer there.
-                            *stopped = true;
+                            ending.is_ended = true;
                             let mut before = batch.clone();
                             before.slice(0..row);
                             call.push(plan, &before.times, &before.columns, &plan.aux);
@@ -364,11 +216,9 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         let windows_max = self.windows_max();
         let fills = gather::pending_fill(self.plan).is_none();
         let mut finished = Vec::with_capacity(calls.len());
-        for (call, stopped) in calls.into_iter().zip(&mut self.stopped) {
-            let made = call.finish(fills, windows_max, &self.control).await;
-            let (points, is_ended) = made.map_err(|error| too_many_windows(error, windows_max, &limits))?;
-            *stopped |= is_ended;
-            finished.push(points);
+        for (call, ending) in calls.into_iter().zip(&mut self.endings) {
+            let made = call.finish(fills, windows_max, ending, &self.control).await;
+            finished.push(made.map_err(|error| too_many_windows(error, windows_max, &limits))?);
         }
         self.control.hold(-held)?;
         // OFFSET and LIMIT count the rows of each call, before what is not there is filled in. One that gave out rows
@@ -426,8 +276,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             if *left == 0 && plan.calls.is_empty() {
                 group.skipped = true;
                 // With one series only there is nothing more to read.
-                if plan.dimensions.is_empty() && !self.interleaved {
-                    self.legs.pop_front().inspect(|leg| leg.note_memory(&self.control));
+                if plan.dimensions.is_empty() && !self.legs.is_interleaved() {
+                    self.legs.leave();
                 }
             }
         }
@@ -497,265 +347,6 @@ fn too_many_windows(error: QueryError, windows_max: u64, limits: &Limits) -> Que
         }
         other => other,
     }
-}
-
-fn first_time(batch: &InBatch) -> i64 {
-    match batch {
-        InBatch::Rows(batch) => batch.times.first().copied().unwrap_or(0),
-        InBatch::Partials { windows, .. } => windows.first().copied().unwrap_or(0),
-    }
-}
-
-impl<D: DataSource> Leg<'_, D> {
-    /// Tells what a scan that is given up held.
-    fn note_memory(&self, control: &Control) {
-        if let Reading::Scan { merged: Some(open), .. } = &self.reading {
-            control.scanned(open.peak_bytes());
-        }
-    }
-
-    /// Makes sure that there is a head, unless the leg has ended.
-    async fn fill(&mut self, plan: &Plan, source: &D, control: &Control) -> Result<()> {
-        while self.head.is_none() && !self.ended {
-            self.head = match &mut self.reading {
-                Reading::Scan { scan, merged, cap, first } => {
-                    if merged.is_none() {
-                        let read = first.as_ref().map_or(plan.read, |first| first.read);
-                        *merged = Some(open(scan, plan, source, control, read).await?);
-                    }
-                    let Some(open) = merged else { return Ok(()) };
-                    let found = open.next().await?;
-                    if let Some(tried) = first.take()
-                        && !tried.is_enough(found.as_ref())
-                    {
-                        // Now the whole range.
-                        control.scanned(open.peak_bytes());
-                        *merged = None;
-                        continue;
-                    }
-                    match found {
-                        None => {
-                            control.scanned(open.peak_bytes());
-                            self.ended = true;
-                            *merged = None;
-                            None
-                        }
-                        Some(found) => {
-                            let mut found = input_of_scan(scan, plan, found);
-                            if let (Some(cap), InBatch::Rows(batch)) = (cap, &mut found) {
-                                cap.cut(batch);
-                            }
-                            Some(found)
-                        }
-                    }
-                }
-                Reading::Subquery { read, stream } => match stream.next().await? {
-                    None => {
-                        self.ended = true;
-                        None
-                    }
-                    Some(batch) => input_of_subquery(read, plan, batch).map(InBatch::Rows),
-                },
-            };
-        }
-        Ok(())
-    }
-}
-
-/// The windows that `LIMIT` asks for, when the answer can be made of them alone: of one series, folded by the cores,
-/// whose windows stand where they stand whatever comes after them.
-struct FirstWindows {
-    /// Inclusive bounds.
-    read: (i64, i64),
-    /// Windows that must have values: all, where empty ones are left out; else one shows that the series has any.
-    windows_min: usize,
-}
-
-impl FirstWindows {
-    fn of(plan: &Plan) -> Option<Self> {
-        let (start, end) = plan.read;
-        let every = plan.windows.plain()?.every;
-        let has_reach = plan.windows.start == start && plan.windows.end == end;
-        // A call on a call leaves windows out, so that those that follow count too.
-        let is_plain = plan
-            .calls
-            .iter()
-            .all(|call| matches!(call.node, CallNode::Reduce { from: CallInput::Column(_), .. }));
-        if plan.partials.is_none()
-            || plan.limit == 0
-            || !plan.dimensions.is_empty()
-            || !has_reach
-            || !is_plain
-        {
-            return None;
-        }
-        let windows = plan.limit.checked_add(plan.offset)?;
-        let length = i64::try_from(windows).ok()?.checked_mul(every)?;
-        let read = if plan.ascending {
-            let next = plan.windows.start_of(start).checked_add(length)?;
-            (start > MIN_TIME && next <= end).then_some((start, next - 1))
-        } else {
-            let last = plan.windows.start_of(end).checked_add(every)?.checked_sub(length)?;
-            (end < MAX_TIME && start < last).then_some((last, end))
-        };
-        let windows_min = match plan.fill {
-            // The line to the next window with a value may start in the last one.
-            Fill::Linear => return None,
-            Fill::None => usize::try_from(windows).ok()?,
-            _ => 1,
-        };
-        Some(Self { read: read?, windows_min })
-    }
-
-    fn is_enough(&self, found: Option<&Merged>) -> bool {
-        matches!(found, Some(Merged::Partials { windows, .. }) if windows.len() >= self.windows_min)
-    }
-}
-
-async fn open<D: DataSource>(
-    scan: &MeasurementScan,
-    plan: &Plan,
-    source: &D,
-    control: &Control,
-    read: (i64, i64),
-) -> Result<MergedScan<D::Stream>> {
-    let limits = control.limits();
-    let tie_order = series_limit::tie_order(source, scan, plan, limits.budget_bytes).await?;
-    let output = match &plan.partials {
-        Some(calls) => ScanOutput::Partials {
-            window: plan.windows.plain(),
-            // Calls name inputs; here every input is a column.
-            calls: calls
-                .calls
-                .iter()
-                .map(|call| tidemark_engine::scan::request::PartialCall {
-                    column: scan.positions[call.column].unwrap_or(call.column),
-                    kind: call.kind,
-                })
-                .collect(),
-        },
-        None => ScanOutput::Rows {
-            ahead: tie_order.is_some(),
-            limit: if plan.calls.is_empty() && plan.limit > 0 {
-                plan.limit.saturating_add(plan.offset)
-            } else {
-                0
-            },
-        },
-    };
-    let request = ScanRequest {
-        shards: Vec::new(),
-        measurement: scan.at.schema.measurement.clone(),
-        time: time_range(read.0, read.1),
-        series: scan.series.clone(),
-        rows: scan.rows.clone(),
-        columns: scan.columns.clone(),
-        dimensions: plan.dimensions.iter().map(|name| name.clone().into_bytes()).collect(),
-        descending: !plan.ascending,
-        output,
-        budget_bytes: limits.budget_bytes,
-        series_max: limits.series_max,
-    };
-    series_limit::check_series(source, scan, plan, &limits).await?;
-    let kinds = plan.partials.iter().flat_map(|partials| &partials.calls).map(|call| call.kind).collect();
-    let in_order = |merged: MergedScan<D::Stream>| match tie_order {
-        Some(order) => merged.with_ties(order),
-        None => merged,
-    };
-    if plan.slimit == 0 && plan.soffset == 0 {
-        let streams = source.scan(&scan.at.place, &request).await?;
-        return Ok(in_order(MergedScan::new(streams, !plan.ascending, kinds)));
-    }
-    let mut streams = Vec::new();
-    for chosen in series_limit::choose(source, scan, plan, limits.budget_bytes).await? {
-        let request = chosen.narrowed(&request, plan);
-        for stream in source.scan(&scan.at.place, &request).await? {
-            streams.push((stream, chosen.tag_sets.clone()));
-        }
-    }
-    let whole = plan.windows.interval.is_none().then_some(plan.read.0);
-    Ok(in_order(MergedScan::limited(streams, !plan.ascending, kinds, whole)))
-}
-
-fn series_of(scan: &MeasurementScan, group: ScanGroup) -> Rc<SeriesId> {
-    Rc::new(SeriesId { name: scan.at.schema.measurement.clone(), tags: group.values })
-}
-
-fn input_of_scan(scan: &MeasurementScan, plan: &Plan, found: Merged) -> InBatch {
-    match found {
-        Merged::Partials { group, windows, partials } => {
-            InBatch::Partials { series: series_of(scan, group), windows, partials }
-        }
-        Merged::Rows { group, times, columns } => {
-            let mut columns: Vec<Option<Column>> = columns.into_iter().map(Some).collect();
-            let columns = scan
-                .positions
-                .iter()
-                .zip(&plan.inputs)
-                .map(|(position, input)| {
-                    position
-                        .and_then(|at| columns.get_mut(at).and_then(Option::take))
-                        .unwrap_or_else(|| rows::absent(input.kind.field_type(), times.len()))
-                })
-                .collect();
-            InBatch::Rows(RowBatch { series: series_of(scan, group), times, columns })
-        }
-    }
-}
-
-/// A subquery's rows as inputs; `None` when none of them passes the condition.
-fn input_of_subquery(read: &SubqueryRead, plan: &Plan, mut batch: RowBatch) -> Option<RowBatch> {
-    if let Some(filter) = &read.filter {
-        let selected = filter.select(&batch.times, &batch.columns);
-        if selected.count() < batch.times.len() {
-            let order = selected_rows(&selected);
-            batch.times = order.iter().map(|row| batch.times[*row]).collect();
-            batch.columns = batch.columns.iter().map(|column| rows::take(column, &order)).collect();
-        }
-    }
-    if batch.times.is_empty() {
-        return None;
-    }
-    let columns = read
-        .positions
-        .iter()
-        .zip(&plan.inputs)
-        .map(|(position, input)| match position.and_then(|at| batch.columns.get(at)) {
-            Some(column) => cast(column, input.kind),
-            None => rows::absent(input.kind.field_type(), batch.times.len()),
-        })
-        .collect();
-    Some(RowBatch { series: batch.series, times: batch.times, columns })
-}
-
-/// Numbers convert to one another; anything else of another type is absent.
-fn cast(column: &Column, kind: Type) -> Column {
-    let Some(wanted) = kind.field_type() else { return column.clone() };
-    if column.field_type() == wanted {
-        return column.clone();
-    }
-    let data = match (&column.data, wanted) {
-        (ColumnData::Integer(values), FieldType::Float) => {
-            ColumnData::Float(values.iter().map(|value| *value as f64).collect())
-        }
-        (ColumnData::Unsigned(values), FieldType::Float) => {
-            ColumnData::Float(values.iter().map(|value| *value as f64).collect())
-        }
-        (ColumnData::Float(values), FieldType::Integer) => {
-            ColumnData::Integer(values.iter().map(|value| *value as i64).collect())
-        }
-        (ColumnData::Unsigned(values), FieldType::Integer) => {
-            ColumnData::Integer(values.iter().map(|value| *value as i64).collect())
-        }
-        (ColumnData::Float(values), FieldType::Unsigned) => {
-            ColumnData::Unsigned(values.iter().map(|value| *value as u64).collect())
-        }
-        (ColumnData::Integer(values), FieldType::Unsigned) => {
-            ColumnData::Unsigned(values.iter().map(|value| *value as u64).collect())
-        }
-        _ => return rows::absent(Some(wanted), column.len()),
-    };
-    Column { data, present: column.present.clone() }
 }
 
 fn carry_forward(column: &Column, previous: &mut Option<Value>) -> Column {

@@ -2,8 +2,9 @@
 //!
 //! 1. [`compile`]: semantic checks of the statement, its time range and windows ([`condition`], [`window`]);
 //! 2. [`rewrite`]: sources, wildcards and types, looked up in the catalogues of [`source`];
-//! 3. [`plan`]: what the cores read or fold, which calls run here, how columns are made ([`columns`], [`eval`]);
-//! 4. [`exec`]: scans of all cores within [`series_limit`]s, [`merge`]d, [`ties`] broken; [`calls`] with their [`functions`]
+//! 3. [`plan`]: what the cores read ([`inputs`], [`where_clause`]) or fold ([`partials`]), which calls run here, how columns
+//!    are made ([`columns`], [`eval`]);
+//! 4. [`exec`]: all sources ([`legs`]), each a scan of all cores within [`series_limit`]s, [`merge`]d, [`ties`] broken; [`calls`] with their [`functions`]
 //!    and [`fill`]; limits; subqueries, their series [`gather`]ed;
 //! 5. [`result`]: pieces for a sink that encodes them.
 //!
@@ -22,8 +23,12 @@ pub mod fan_out;
 pub mod fill;
 pub mod functions;
 pub mod gather;
+pub mod heap;
+pub mod inputs;
 pub mod into;
+pub mod legs;
 pub mod merge;
+pub mod partials;
 pub mod plan;
 pub mod result;
 pub mod rewrite;
@@ -36,6 +41,7 @@ pub mod tag_filter;
 pub mod ties;
 pub mod tracker;
 pub mod types;
+pub mod where_clause;
 pub mod window;
 
 pub use control::{Control, End};
@@ -47,3 +53,5 @@ pub use source::{ChunkStream, DataSource, Place};
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod select_tests;

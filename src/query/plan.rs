@@ -1,22 +1,28 @@
 //! From a resolved SELECT to a plan: which columns are read, what is pushed down to the cores, which calls run over
 //! which points, and how output columns are made of them.
 
-use hashbrown::{HashMap, HashSet};
-use tidemark_engine::model::FieldType;
-use tidemark_engine::scan::filter::Division;
-use tidemark_engine::scan::request::{Expr as ScanExpr, PartialCall, PartialKind, ScanColumn, TagFilter};
+use std::borrow::Cow;
 
-use crate::influxql::ast::{BinaryOp, Call, DataType, Expr, Fill, VarRef};
+use hashbrown::{HashMap, HashSet};
+use tidemark_engine::model::{FieldType, Value};
+use tidemark_engine::scan::filter::Division;
+use tidemark_engine::scan::request::{Expr as ScanExpr, ScanColumn, TagFilter};
+
+use crate::influxql::ast::{Call, DataType, Expr, Field, Fill, VarRef};
 
 use super::columns::{column_names, field_name, output_fields, text};
 use super::error::{QueryError, Result};
-use super::eval::{ColumnExpr, scan_expr};
+use super::eval::ColumnExpr;
+use super::fill::fill_value;
 use super::functions::holt_winters::HoltWinters;
 use super::functions::reduce::Reduce;
 use super::functions::technical::{Technical, Warmup};
 use super::functions::transform::Transform;
+use super::inputs::{Input, Inputs};
+use super::partials::{Partials, add_partials};
 use super::rewrite::{MeasurementAt, Resolved, ResolvedSource, calls_in, refs_in, type_at, type_in};
-use super::types::{Type, data_type, is_selector, type_of};
+use super::types::{Type, data_type, is_math_function, is_selector, type_of};
+use super::where_clause::split_condition;
 use super::window::Windows;
 
 /// The plan of one SELECT.
@@ -51,33 +57,6 @@ pub struct Plan {
     pub partials: Option<Partials>,
     /// No field has a type: nothing can come out.
     pub is_null: bool,
-}
-
-/// What the cores fold, each once.
-#[derive(Debug, Default)]
-pub struct Partials {
-    pub calls: Vec<PartialCall>,
-    at: HashMap<(usize, PartialKind), usize>,
-}
-
-impl Partials {
-    fn add(&mut self, call: PartialCall) {
-        let next = self.calls.len();
-        if *self.at.entry((call.column, call.kind)).or_insert(next) == next {
-            self.calls.push(call);
-        }
-    }
-
-    /// Where a call's partials stand in an answer of the cores.
-    pub fn position(&self, column: usize, kind: PartialKind) -> Option<usize> {
-        self.at.get(&(column, kind)).copied()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Input {
-    pub name: String,
-    pub kind: Type,
 }
 
 #[derive(Debug)]
@@ -263,8 +242,13 @@ impl Planner<'_> {
             }
             None
         };
+        let stand_ins = self.stand_ins(&call_exprs, &call_positions)?;
+        let shown: Cow<'_, [Field]> = match stand_ins.is_empty() {
+            true => Cow::Borrowed(&fields),
+            false => Cow::Owned(fields.iter().map(|field| with_stand_ins(field, &stand_ins)).collect()),
+        };
         let mut outputs = Vec::with_capacity(fields.len() + wanted_tags.len());
-        for field in &fields {
+        for field in shown.iter() {
             outputs.push(match slot(field.expr.unparenthesized()) {
                 Some(Some(at)) if at < calls.len() => Output::Call(at),
                 Some(Some(at)) => Output::Aux(at - calls.len()),
@@ -326,6 +310,27 @@ impl Planner<'_> {
         let kind = type_in(&self.resolved.sources, var);
         // `::field` never means a tag.
         if kind == Type::Tag && var.data_type == Some(DataType::AnyField) { Type::Unknown } else { kind }
+    }
+
+    /// Calls that have nothing to read, with what `fill(number)` puts in their place: one whose type is certain, whatever
+    /// it reads (`mean(nothing)`), is filled like any other.
+    fn stand_ins<'e>(
+        &self,
+        calls: &[&'e Expr],
+        positions: &[Option<usize>],
+    ) -> Result<Vec<(&'e Expr, Expr)>> {
+        let mut found = Vec::new();
+        for (expr, _) in calls.iter().zip(positions).filter(|(_, position)| position.is_none()) {
+            let Some(field_type) = self.resolved.type_of(expr)?.field_type() else { continue };
+            let literal = match fill_value(self.resolved.compiled.fill, field_type) {
+                Some(Value::Float(value)) => Expr::Number(value),
+                Some(Value::Integer(value)) => Expr::Integer(value),
+                Some(Value::Unsigned(value)) => Expr::Unsigned(value),
+                _ => continue,
+            };
+            found.push((*expr, literal));
+        }
+        Ok(found)
     }
 
     fn call(
@@ -645,38 +650,28 @@ impl Planner<'_> {
     }
 }
 
-/// The kinds a function is made of, and whether the cores' rules are the language's for the type.
-pub fn partial_kinds(function: &Reduce, kind: Type) -> Option<&'static [PartialKind]> {
-    let number = kind.is_number();
-    Some(match function {
-        Reduce::Count => &[PartialKind::Count],
-        Reduce::Sum if number => &[PartialKind::Sum],
-        Reduce::Mean if number => &[PartialKind::Sum, PartialKind::Count],
-        Reduce::Spread if number => &[PartialKind::Min, PartialKind::Max],
-        Reduce::Min if number => &[PartialKind::Min],
-        Reduce::Max if number => &[PartialKind::Max],
-        Reduce::First if number => &[PartialKind::First],
-        Reduce::Last if number => &[PartialKind::Last],
-        _ => return None,
-    })
+fn with_stand_ins(field: &Field, stand_ins: &[(&Expr, Expr)]) -> Field {
+    let mut field = field.clone();
+    put_stand_ins(&mut field.expr, stand_ins);
+    field
 }
 
-fn add_partials(node: &CallNode, inputs: &[Input], read: (i64, i64), partials: &mut Partials) -> Option<()> {
-    match node {
-        CallNode::Reduce { function, from: CallInput::Column(column), windows, .. } => {
-            if (windows.start, windows.end) != read || inputs[*column].kind == Type::Tag {
-                return None;
-            }
-            for kind in partial_kinds(function, inputs[*column].kind)? {
-                partials.add(PartialCall { column: *column, kind: *kind });
-            }
-            Some(())
+/// The outermost calls alone are replaced: those within them are not theirs.
+fn put_stand_ins(expr: &mut Expr, stand_ins: &[(&Expr, Expr)]) {
+    if let Some((_, literal)) = stand_ins.iter().find(|(call, _)| **call == *expr) {
+        *expr = literal.clone();
+        return;
+    }
+    match expr {
+        Expr::Paren(inner) => put_stand_ins(inner, stand_ins),
+        Expr::Binary(binary) => {
+            put_stand_ins(&mut binary.left, stand_ins);
+            put_stand_ins(&mut binary.right, stand_ins);
         }
-        CallNode::Transform { from: CallInput::Call(inner), .. }
-        | CallNode::HoltWinters { from: CallInput::Call(inner), .. } => {
-            add_partials(&inner.node, inputs, read, partials)
+        Expr::Call(call) if is_math_function(&call.name) => {
+            call.args.iter_mut().for_each(|argument| put_stand_ins(argument, stand_ins));
         }
-        _ => None,
+        _ => {}
     }
 }
 
@@ -705,129 +700,4 @@ fn unsupported(name: &str, input: FieldType) -> QueryError {
         FieldType::String => "string",
     };
     QueryError::statement(format!("unsupported {name} iterator type: *query.{of}InterruptIterator"))
-}
-
-/// The inputs found so far. Wildcards make thousands of them, so they are looked up by hash.
-#[derive(Default)]
-struct Inputs {
-    list: Vec<Input>,
-    at: HashMap<Input, usize>,
-}
-
-impl Inputs {
-    fn known(&self, name: &str, kind: Type) -> Option<usize> {
-        self.at.get(&Input { name: name.to_string(), kind }).copied()
-    }
-
-    /// Where an input stands, added when it is new.
-    fn position(&mut self, name: &str, kind: Type) -> usize {
-        let input = Input { name: name.to_string(), kind };
-        let next = self.list.len();
-        let at = *self.at.entry_ref(&input).or_insert(next);
-        if at == next {
-            self.list.push(input);
-        }
-        at
-    }
-}
-
-/// A condition as a choice of series and a choice of rows.
-pub fn split_condition(
-    condition: &Expr,
-    at: &MeasurementAt,
-) -> Result<(Option<TagFilter>, Option<ScanExpr>)> {
-    let mut conjuncts = Vec::new();
-    gather(condition, &mut conjuncts);
-    let mut series = Vec::new();
-    let mut rows: Option<ScanExpr> = None;
-    for conjunct in conjuncts {
-        if let Some(filter) = tag_filter(conjunct, at) {
-            series.push(filter);
-            continue;
-        }
-        let expr = row_expr(conjunct, at)?;
-        rows = Some(match rows {
-            None => expr,
-            Some(before) => ScanExpr::Binary {
-                op: tidemark_engine::scan::request::BinaryOp::And,
-                left: Box::new(before),
-                right: Box::new(expr),
-            },
-        });
-    }
-    let series = match series.len() {
-        0 => None,
-        1 => series.pop(),
-        _ => Some(TagFilter::And(series)),
-    };
-    Ok((series, rows))
-}
-
-fn gather<'a>(condition: &'a Expr, out: &mut Vec<&'a Expr>) {
-    match condition.unparenthesized() {
-        Expr::Binary(binary) if binary.op == BinaryOp::And => {
-            gather(&binary.left, out);
-            gather(&binary.right, out);
-        }
-        other => out.push(other),
-    }
-}
-
-/// Whether a name means a tag here: one that is no field.
-fn is_tag(var: &VarRef, at: &MeasurementAt) -> bool {
-    match var.data_type {
-        Some(DataType::Tag) => true,
-        None => !at.schema.fields.iter().any(|(name, _)| name == var.name.as_bytes()),
-        Some(_) => false,
-    }
-}
-
-fn row_expr(condition: &Expr, at: &MeasurementAt) -> Result<ScanExpr> {
-    scan_expr(condition, &|expr| match expr {
-        Expr::VarRef(var) if var.is_time() => Some(ScanExpr::Time),
-        Expr::VarRef(var) if is_tag(var, at) => Some(ScanExpr::Tag(var.name.clone().into_bytes())),
-        Expr::VarRef(var) => Some(ScanExpr::Field(var.name.clone().into_bytes())),
-        _ => None,
-    })
-}
-
-/// A condition on tags alone, if it is one.
-pub fn tag_filter(condition: &Expr, at: &MeasurementAt) -> Option<TagFilter> {
-    match condition.unparenthesized() {
-        Expr::Boolean(constant) => Some(TagFilter::Constant(*constant)),
-        Expr::Binary(binary) => match binary.op {
-            BinaryOp::And => {
-                Some(TagFilter::And(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
-            }
-            BinaryOp::Or => {
-                Some(TagFilter::Or(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
-            }
-            op => {
-                let (var, value) = match (binary.left.unparenthesized(), binary.right.unparenthesized()) {
-                    (Expr::VarRef(var), value) | (value, Expr::VarRef(var)) => (var, value),
-                    _ => return None,
-                };
-                if !is_tag(var, at) || var.is_time() {
-                    return None;
-                }
-                let name = var.name.clone().into_bytes();
-                match (op, value) {
-                    (BinaryOp::Equal, Expr::String(value)) => {
-                        Some(TagFilter::Equal { name, value: value.clone().into_bytes() })
-                    }
-                    (BinaryOp::NotEqual, Expr::String(value)) => {
-                        Some(TagFilter::NotEqual { name, value: value.clone().into_bytes() })
-                    }
-                    (BinaryOp::Matches, Expr::Regex(regex)) => {
-                        Some(TagFilter::Matches { name, pattern: regex.pattern.clone() })
-                    }
-                    (BinaryOp::NotMatches, Expr::Regex(regex)) => {
-                        Some(TagFilter::NotMatches { name, pattern: regex.pattern.clone() })
-                    }
-                    _ => None,
-                }
-            }
-        },
-        _ => None,
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 
+use hashbrown::HashMap;
 use regex::Regex;
 use tidemark_engine::model::TimeRange;
 use tidemark_engine::scan::request::{CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema};
@@ -40,6 +41,8 @@ pub enum ResolvedSource {
 pub struct MeasurementAt {
     pub place: Place,
     pub schema: MeasurementSchema,
+    /// Names of the condition that are fields of the measurement elsewhere in its database, and nothing here.
+    pub fields_elsewhere: Vec<String>,
 }
 
 /// What a query may take of the server; 0 is no limit.
@@ -104,13 +107,23 @@ pub fn resolve<'a, D: DataSource>(
                     let place = place_of(source, defaults, &measurement)?;
                     let time = time_range(compiled.start, compiled.end);
                     let mut found = schemas(source, &place, &measurement.name, time, limits).await?;
-                    if has_wildcard(&compiled) {
+                    // The index of a database is asked through the shards of the place.
+                    let has_shards = !found.is_empty() || !source.group_ranges(&place, time).is_empty();
+                    if has_shards && has_wildcard(&compiled) {
                         add_tags_of_database(source, &place, &measurement.name, &mut found, limits).await?;
                     }
+                    let unknown = unknown_names(compiled.condition.as_ref(), &found);
+                    let mut elsewhere = match unknown.is_empty() {
+                        true => HashMap::new(),
+                        false => fields_elsewhere(source, &place, &found, &unknown, limits).await?,
+                    };
                     for schema in found {
+                        let fields_elsewhere = elsewhere.remove(&schema.measurement).unwrap_or_default();
+                        let place = place.clone();
                         sources.push(ResolvedSource::Measurement(MeasurementAt {
-                            place: place.clone(),
+                            place,
                             schema,
+                            fields_elsewhere,
                         }));
                     }
                 }
@@ -141,37 +154,81 @@ async fn add_tags_of_database<D: DataSource>(
     found: &mut Vec<MeasurementSchema>,
     limits: &Limits,
 ) -> Result<()> {
-    if found.is_empty() {
-        return Ok(());
-    }
-    let pattern = match name {
-        MeasurementName::Regex(regex) => Some(compile_pattern(&regex.pattern)?),
-        _ => None,
+    let (measurements, pattern) = match name {
+        MeasurementName::Regex(regex) => (None, Some(compile_pattern(&regex.pattern)?)),
+        MeasurementName::Name(name) => (Some(vec![name.clone().into_bytes()]), None),
+        MeasurementName::BackReference => return Ok(()),
     };
-    let named = || found.iter().map(|schema| schema.measurement.clone()).collect();
+    for mut schema in schemas_of_database(source, place, measurements, limits).await? {
+        let name = String::from_utf8_lossy(&schema.measurement);
+        if pattern.as_ref().is_none_or(|pattern| pattern.is_match(&name)) {
+            schema.fields.clear();
+            merge_schemas(found, vec![schema]);
+        }
+    }
+    Ok(())
+}
+
+/// What measurements have in all policies of a database, at any time; each policy's for itself.
+async fn schemas_of_database<D: DataSource>(
+    source: &D,
+    place: &Place,
+    measurements: Option<Vec<Vec<u8>>>,
+    limits: &Limits,
+) -> Result<Vec<MeasurementSchema>> {
     let request = CatalogRequest {
         shards: Vec::new(),
-        measurements: if pattern.is_some() { None } else { Some(named()) },
+        measurements,
         time: TimeRange::ALL,
         series: None,
         what: CatalogKind::Schema,
         limit: 0,
         budget_bytes: limits.budget_bytes,
     };
+    let mut found = Vec::new();
     for place in source.places(&place.database)? {
-        let Some(CatalogReply::Schema(schemas)) = merge_catalogs(source.catalog(&place, &request).await?)
-        else {
-            continue;
-        };
-        for mut schema in schemas {
-            let name = String::from_utf8_lossy(&schema.measurement);
-            if pattern.as_ref().is_none_or(|pattern| pattern.is_match(&name)) {
-                schema.fields.clear();
-                merge_schemas(found, vec![schema]);
-            }
+        if let Some(CatalogReply::Schema(schemas)) = merge_catalogs(source.catalog(&place, &request).await?) {
+            found.extend(schemas);
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Names of a condition, without a type of their own, that are neither fields nor tags of some measurement.
+fn unknown_names(condition: Option<&Expr>, found: &[MeasurementSchema]) -> Vec<String> {
+    let mut unknown: Vec<String> = Vec::new();
+    if let Some(condition) = condition {
+        condition.walk(&mut |expr| {
+            if let Expr::VarRef(var) = expr
+                && var.data_type.is_none()
+                && !var.is_time()
+                && found.iter().any(|schema| type_at(schema, &var.name) == Type::Unknown)
+                && !unknown.contains(&var.name)
+            {
+                unknown.push(var.name.clone());
+            }
+        });
+    }
+    unknown
+}
+
+/// Which of the names are fields of the measurements, in any policy at any time: InfluxDB's index takes such a name for
+/// that of a field, not of a tag that series lack. By measurement.
+async fn fields_elsewhere<D: DataSource>(
+    source: &D,
+    place: &Place,
+    found: &[MeasurementSchema],
+    unknown: &[String],
+    limits: &Limits,
+) -> Result<HashMap<Vec<u8>, Vec<String>>> {
+    let names = found.iter().map(|schema| schema.measurement.clone()).collect();
+    let mut elsewhere: HashMap<Vec<u8>, Vec<String>> = HashMap::new();
+    for schema in schemas_of_database(source, place, Some(names), limits).await? {
+        let is_field = |name: &&String| schema.fields.iter().any(|(field, _)| field == name.as_bytes());
+        let fields: Vec<String> = unknown.iter().filter(is_field).cloned().collect();
+        elsewhere.entry(schema.measurement).or_default().extend(fields);
+    }
+    Ok(elsewhere)
 }
 
 /// What is known of the measurements of one source.

@@ -75,10 +75,9 @@ pub struct Reducer {
     values: Column,
     aux: Vec<Column>,
     random: u64,
-    /// A window's points gave no result: InfluxDB takes that for the end, of this series and of all after it, unless
-    /// other calls go on.
-    is_ended: bool,
     may_end: bool,
+    /// Results there were before each window whose points gave none; kept where that may be the end.
+    pub holes: Vec<usize>,
     pub out: Points,
 }
 
@@ -112,8 +111,8 @@ impl Reducer {
             values: Column::empty(input),
             aux: aux.iter().map(|field_type| Column::empty(*field_type)).collect(),
             random: seed | 1,
-            is_ended: false,
             may_end: true,
+            holes: Vec::new(),
         }
     }
 
@@ -126,9 +125,7 @@ impl Reducer {
                 self.close();
                 self.window = Some((start, end));
             }
-            if !self.is_ended {
-                self.fold(times, values, aux, rows);
-            }
+            self.fold(times, values, aux, rows);
         });
     }
 
@@ -143,12 +140,8 @@ impl Reducer {
         self
     }
 
-    pub fn is_ended(&self) -> bool {
-        self.is_ended
-    }
-
     pub fn bytes(&self) -> u64 {
-        self.times.len() as u64 * 8 + rows::column_bytes(&self.values) + self.out.bytes()
+        (self.times.len() + self.holes.len()) as u64 * 8 + rows::column_bytes(&self.values) + self.out.bytes()
     }
 
     fn fold(&mut self, times: &[i64], values: &Column, aux: &[&Column], rows: Range<usize>) {
@@ -231,8 +224,8 @@ impl Reducer {
                     let row = sorted_rows(&self.values)[position as usize];
                     let time = at(row);
                     self.out.push_row(time, &self.values, &self.aux, row);
-                } else {
-                    self.is_ended = self.may_end;
+                } else if self.may_end {
+                    self.holes.push(self.out.times.len());
                 }
             }
             Reduce::Distinct => {
