@@ -137,7 +137,13 @@ fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let start = buffer.len();
     buffer.resize(start + 256 * 1024, 0);
-    let read = stream.read(&mut buffer[start..])?;
+    let read = loop {
+        match stream.read(&mut buffer[start..]) {
+            // A stopped process that goes on.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
     buffer.truncate(start + read);
     if read == 0 { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
