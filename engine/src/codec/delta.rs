@@ -28,9 +28,9 @@ pub fn accumulate(residuals: &mut [i64], first: i64, base: i64) {
 /// As [`accumulate`], of zigzag residuals.
 #[inline]
 pub fn accumulate_zigzag(residuals: &mut [i64], first: i64) {
-    let mut value = first;
-    for slot in residuals {
-        value = value.wrapping_add(super::varint::unzigzag(*slot as u64));
-        *slot = value;
+    // In a pass of its own, the first half vectorises.
+    for slot in residuals.iter_mut() {
+        *slot = super::varint::unzigzag(*slot as u64);
     }
+    accumulate(residuals, first, 0);
 }

@@ -249,6 +249,10 @@ mod tests {
         assert_eq!(least(&[f64::NAN, 3.0, 2.0, 2.0], None, 0..4), Some(2));
         assert_eq!(greatest(&[f64::NAN, 3.0, f64::NAN], Some(&Bitmap::filled(3, true)), 0..3), Some(1));
         assert_eq!(least(&[f64::NAN], None, 0..1), Some(0));
+        assert_eq!(extreme_value(&[f64::NAN, 3.0], true), None, "for the look that finds the 3");
+        assert_eq!(extreme_value(&[2.0, f64::NAN, 3.0], true), Some(3.0));
+        assert_eq!(extreme_value(&[4, 1, 9, 1], false), Some(1));
+        assert_eq!(extreme_value::<i64>(&[], true), None);
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! A missing tag is the empty string: what a condition says about the empty string, it says about the series that have
 //! no value of the tag.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -27,32 +28,44 @@ pub async fn matching_positions<D: Disk>(
     pace: &Pace,
 ) -> Result<Option<Positions>> {
     let Some(filter) = filter else { return Ok(None) };
-    let all = reader.measurement_positions(measurement).await?;
-    let chosen = Choice { reader, measurement, all: &all, pace }.passing(filter).await?;
-    Ok((chosen.len() <= all.len() / DENSE || chosen.len() < 64).then_some(chosen))
+    let choice = Choice { reader, measurement, all: OnceCell::new(), pace };
+    let chosen = choice.passing(filter).await?;
+    let is_sparse = chosen.len() < 64 || chosen.len() <= choice.all().await?.len() / DENSE;
+    Ok(is_sparse.then_some(chosen))
 }
 
 struct Choice<'a, D: Disk> {
     reader: &'a TsmReader<D>,
     measurement: &'a [u8],
-    /// All series of the measurement.
-    all: &'a [u32],
+    /// All series of the measurement, once they are needed: of a million, one found by its tag does not need them.
+    all: OnceCell<Positions>,
     pace: &'a Pace,
 }
 
 impl<D: Disk> Choice<'_, D> {
+    async fn all(&self) -> Result<&[u32]> {
+        if self.all.get().is_none() {
+            // Nobody else asks meanwhile: a choice is made step by step.
+            let all = self.reader.measurement_positions(self.measurement).await?;
+            let _ = self.all.set(all);
+        }
+        Ok(self.all.get().map_or(&[], Vec::as_slice))
+    }
+
     /// Boxed, because conditions nest.
     fn passing<'f>(&'f self, filter: &'f TagFilter) -> Pin<Box<dyn Future<Output = Result<Positions>> + 'f>> {
         Box::pin(async move {
             Ok(match filter {
-                TagFilter::Constant(true) => self.all.to_vec(),
+                TagFilter::Constant(true) => self.all().await?.to_vec(),
                 TagFilter::Constant(false) => Vec::new(),
                 TagFilter::Equal { name, value } => self.equal(name, value).await?,
-                TagFilter::NotEqual { name, value } => subtract(self.all, &self.equal(name, value).await?),
+                TagFilter::NotEqual { name, value } => {
+                    subtract(self.all().await?, &self.equal(name, value).await?)
+                }
                 TagFilter::Matches { name, .. } => self.matching(name, filter).await?,
                 TagFilter::NotMatches { name, pattern } => {
                     let positive = TagFilter::Matches { name: name.clone(), pattern: pattern.clone() };
-                    subtract(self.all, &self.matching(name, &positive).await?)
+                    subtract(self.all().await?, &self.matching(name, &positive).await?)
                 }
                 TagFilter::And(parts) => {
                     // Equalities first: they are one look-up each, and an empty set ends it.
@@ -69,7 +82,10 @@ impl<D: Disk> Choice<'_, D> {
                             Some(before) => intersect(&before, &these),
                         });
                     }
-                    passing.unwrap_or_else(|| self.all.to_vec())
+                    match passing {
+                        Some(passing) => passing,
+                        None => self.all().await?.to_vec(),
+                    }
                 }
                 TagFilter::Or(parts) => {
                     let mut passing = Vec::new();
@@ -92,7 +108,7 @@ impl<D: Disk> Choice<'_, D> {
     /// Series that have no value of the tag.
     async fn without_tag(&self, name: &[u8]) -> Result<Positions> {
         let with = self.values_where(name, |_| true).await?;
-        Ok(subtract(self.all, &with))
+        Ok(subtract(self.all().await?, &with))
     }
 
     async fn matching(&self, name: &[u8], filter: &TagFilter) -> Result<Positions> {
@@ -121,7 +137,7 @@ impl<D: Disk> Choice<'_, D> {
         self.pace.spent(100 * values + 10 * positions.len() as u64).await;
         // A series has one value of a tag, so that no position came twice.
         positions.sort_unstable();
-        if positions.len() > self.all.len() {
+        if positions.len() > self.all().await?.len() {
             return Err(Error::Invalid(format!(
                 "BUG: more series with a tag than series in {}",
                 self.reader.path()
