@@ -1,8 +1,9 @@
 //! `ingest`: the load over HTTP or line-protocol TCP, with everything it costs the server.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -44,6 +45,12 @@ pub struct Options {
     /// Keeps what is in the database.
     #[arg(long)]
     keep: bool,
+    /// Shard duration of the database that is made, such as 1h.
+    #[arg(long)]
+    shard_duration: Option<String>,
+    /// Also tells the latency of requests during which the server (Tidemark) merged files, and of the others.
+    #[arg(long)]
+    merges: bool,
     /// Also prints one line of JSON.
     #[arg(long)]
     json: bool,
@@ -58,6 +65,8 @@ enum Transport {
 /// What one connection saw.
 struct Seen {
     latency_us: Histogram<u64>,
+    /// The same again, of requests during which files were merged.
+    merging_us: Histogram<u64>,
     retries: u64,
     errors: u64,
     first_error: Option<String>,
@@ -70,7 +79,9 @@ pub fn run(options: &Options) -> Result<(), String> {
         if !options.keep {
             client.query("", &format!("DROP DATABASE \"{}\"", target.database))?;
         }
-        client.query("", &format!("CREATE DATABASE \"{}\"", target.database))?;
+        let with = options.shard_duration.as_ref().map(|duration| format!(" WITH SHARD DURATION {duration}"));
+        let with = with.unwrap_or_default();
+        client.query("", &format!("CREATE DATABASE \"{}\"{with}", target.database))?;
     }
     let bodies = workload::generate(&options.shape, options.batch);
     let input_bytes: u64 = bodies.iter().map(|body| body.bytes.len() as u64).sum();
@@ -88,10 +99,11 @@ pub fn run(options: &Options) -> Result<(), String> {
     std::thread::sleep(Duration::from_secs(options.settle));
     let cpu_settled = cpu() - cpu_before;
 
-    let mut latency = Histogram::<u64>::new(3).expect("three digits are valid");
+    let (mut latency, mut merging) = (histogram(), histogram());
     let (mut retries, mut errors, mut first_error) = (0, 0, None);
     for one in seen {
         let _ = latency.add(&one.latency_us);
+        let _ = merging.add(&one.merging_us);
         retries += one.retries;
         errors += one.errors;
         first_error = first_error.or(one.first_error);
@@ -108,10 +120,23 @@ pub fn run(options: &Options) -> Result<(), String> {
     for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
         report.figure(&format!("batch_ms_{name}"), latency.value_at_quantile(quantile) as f64 / 1e3);
     }
+    if options.merges {
+        let mut quiet = latency.clone();
+        let _ = quiet.subtract(&merging);
+        for (name, part) in [("merging", &merging), ("quiet", &quiet)] {
+            report.count(&format!("batches_{name}"), part.len());
+            report.figure(&format!("batch_ms_p50_{name}"), part.value_at_quantile(0.5) as f64 / 1e3);
+            report.figure(&format!("batch_ms_p99_{name}"), part.value_at_quantile(0.99) as f64 / 1e3);
+        }
+    }
     let millions = values as f64 / 1e6;
     report.figure("cpu_s_per_million_values", cpu_acknowledged / millions);
     report.figure("cpu_s_per_million_values_settled", cpu_settled / millions);
-    report.text("busiest_threads", busiest(&threads_before, &threads_after));
+    let spent = spent_by_thread(&threads_before, &threads_after);
+    report.text("busiest_threads", busiest(&spent));
+    if let Some(share) = busiest_core_over_mean(&spent) {
+        report.figure("busiest_core_over_mean", share);
+    }
     if let Some(server) = &server {
         let (now, peak) = server.memory();
         report.figure("rss_mib", now as f64 / 1_048_576.0);
@@ -138,22 +163,39 @@ pub fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-fn busiest(before: &[(String, f64)], after: &[(String, f64)]) -> String {
-    let mut spent: Vec<(String, f64)> = after
-        .iter()
-        .map(|(name, seconds)| {
-            let earlier: f64 =
-                before.iter().filter(|(known, _)| known == name).map(|(_, seconds)| seconds).sum();
-            (name.clone(), seconds - earlier)
-        })
-        .collect();
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are valid")
+}
+
+/// CPU seconds between two looks by name of the threads, largest first.
+fn spent_by_thread(before: &[(String, f64)], after: &[(String, f64)]) -> Vec<(String, f64)> {
+    let mut spent: BTreeMap<&str, f64> = BTreeMap::new();
+    for (name, seconds) in after {
+        *spent.entry(name).or_default() += seconds;
+    }
+    for (name, seconds) in before {
+        spent.entry(name).and_modify(|sum| *sum -= seconds);
+    }
+    let mut spent: Vec<(String, f64)> = spent.into_iter().map(|(name, sum)| (name.to_owned(), sum)).collect();
     spent.sort_by(|a, b| b.1.total_cmp(&a.1));
+    spent
+}
+
+fn busiest(spent: &[(String, f64)]) -> String {
     spent
         .iter()
         .take(4)
         .map(|(name, seconds)| format!("{name} {seconds:.2} s"))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// How evenly Tidemark's cores share the work; of other servers nothing.
+fn busiest_core_over_mean(spent: &[(String, f64)]) -> Option<f64> {
+    let cores: Vec<f64> =
+        spent.iter().filter(|(name, _)| name.starts_with("core-")).map(|(_, seconds)| *seconds).collect();
+    let sum: f64 = cores.iter().sum();
+    (sum > 0.0).then(|| cores.iter().copied().fold(0.0, f64::max) * cores.len() as f64 / sum)
 }
 
 fn compress(bodies: Vec<Body>) -> Result<Vec<Body>, String> {
@@ -176,14 +218,48 @@ fn drive(options: &Options, bodies: &[Body]) -> Vec<Seen> {
         bar.set_style(style);
     }
     let started = Instant::now();
+    let watch = MergeWatch::default();
     let seen = std::thread::scope(|scope| {
+        if options.merges {
+            scope.spawn(|| watch.follow(&options.target.address));
+        }
         let workers: Vec<_> = (0..options.connections)
-            .map(|_| scope.spawn(|| work(options, bodies, &next, &sent_lines, started, &bar)))
+            .map(|_| scope.spawn(|| work(options, bodies, &next, &sent_lines, started, &bar, &watch)))
             .collect();
-        workers.into_iter().map(|worker| worker.join().expect("a worker panicked")).collect()
+        let seen = workers.into_iter().map(|worker| worker.join().expect("a worker panicked")).collect();
+        watch.is_over.store(true, Ordering::Relaxed);
+        seen
     });
     bar.finish_and_clear();
     seen
+}
+
+/// Whether the server merges files, asked again and again.
+#[derive(Default)]
+struct MergeWatch {
+    is_merging: AtomicBool,
+    is_over: AtomicBool,
+}
+
+/// Between two looks; a merge that slows anybody down takes longer.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl MergeWatch {
+    fn follow(&self, address: &str) {
+        let mut client = Client::new(address);
+        while !self.is_over.load(Ordering::Relaxed) {
+            let metrics = client.get("/metrics").map(|answer| answer.body).unwrap_or_default();
+            let is_merging = String::from_utf8_lossy(&metrics)
+                .lines()
+                .any(|line| line.starts_with("tidemark_compactions{") && !line.ends_with(" 0"));
+            self.is_merging.store(is_merging, Ordering::Relaxed);
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn is_merging(&self) -> bool {
+        self.is_merging.load(Ordering::Relaxed)
+    }
 }
 
 fn work(
@@ -193,13 +269,10 @@ fn work(
     sent_lines: &AtomicU64,
     started: Instant,
     bar: &ProgressBar,
+    watch: &MergeWatch,
 ) -> Seen {
-    let mut seen = Seen {
-        latency_us: Histogram::new(3).expect("three digits are valid"),
-        retries: 0,
-        errors: 0,
-        first_error: None,
-    };
+    let mut seen =
+        Seen { latency_us: histogram(), merging_us: histogram(), retries: 0, errors: 0, first_error: None };
     let mut sender = Sender::new(options);
     while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
         if options.rate > 0 {
@@ -207,9 +280,13 @@ fn work(
             let due = Duration::from_secs_f64(before as f64 / options.rate as f64);
             std::thread::sleep(due.saturating_sub(started.elapsed()));
         }
-        let begun = Instant::now();
+        let (begun, was_merging) = (Instant::now(), watch.is_merging());
         let result = sender.send(body, &mut seen.retries);
-        let _ = seen.latency_us.record(begun.elapsed().as_micros() as u64);
+        let elapsed_us = begun.elapsed().as_micros() as u64;
+        let _ = seen.latency_us.record(elapsed_us);
+        if was_merging || watch.is_merging() {
+            let _ = seen.merging_us.record(elapsed_us);
+        }
         if let Err(error) = result {
             seen.errors += 1;
             seen.first_error.get_or_insert(error);

@@ -40,6 +40,8 @@ pub struct Shard<D: Disk> {
     sealed_through: RefCell<Vec<(u64, u64)>>,
     /// Read when first needed.
     files: RefCell<Option<FileSet<D>>>,
+    /// `files` has tombstones that the manifest on the disk has not.
+    is_ahead: Cell<bool>,
     reading: Gate,
     /// When the last write came, on the clock given to the store.
     pub(crate) written_at_ns: Cell<u64>,
@@ -292,6 +294,7 @@ impl<D: Disk> Shard<D> {
             hot_through: RefCell::default(),
             sealed_through: RefCell::default(),
             files: RefCell::new(None),
+            is_ahead: Cell::new(false),
             reading: Gate::new(),
             written_at_ns: Cell::new(0),
             wants_plan: Cell::new(true),
@@ -411,9 +414,20 @@ impl<D: Disk> Shard<D> {
         self.sealed_through.borrow().clone()
     }
 
-    /// The files change, and with `is_snapshotted` the sealed generation is in them.
-    pub(crate) fn switch(&self, set: FileSet<D>, is_snapshotted: bool) {
+    /// Whether the files in force differ from what the manifest on the disk says.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.is_ahead.get()
+    }
+
+    /// Tombstones come into force, or out of it, without the manifest on the disk.
+    pub(crate) fn go_ahead(&self, set: FileSet<D>, is_ahead: bool) {
         *self.files.borrow_mut() = Some(set);
+        self.is_ahead.set(is_ahead);
+    }
+
+    /// The manifest was switched: the files change, and with `is_snapshotted` the sealed generation is in them.
+    pub(crate) fn switch(&self, set: FileSet<D>, is_snapshotted: bool) {
+        self.go_ahead(set, false);
         if is_snapshotted {
             self.sealed_through.borrow_mut().clear();
             let mut cache = self.cache.borrow_mut();

@@ -217,6 +217,8 @@ struct Inner<D: Disk> {
     /// Held while the files of a shard, or its generations, change: by a background step and by a delete.
     structure: Gate,
     running: RefCell<Option<Running<D>>>,
+    /// The merge is taken out of `running` for a step.
+    is_merging: Cell<bool>,
     /// Files no manifest names any more, until their last reader is gone.
     replaced: RefCell<Vec<Rc<ShardFile<D>>>>,
     /// (shard, sequence) in the own WAL of shards that are gone; only during replay.
@@ -275,6 +277,7 @@ impl<D: Disk> Store<D> {
             applying: Cell::new(None),
             structure: Gate::new(),
             running: RefCell::new(None),
+            is_merging: Cell::new(false),
             replaced: RefCell::new(Vec::new()),
             unneeded: RefCell::new(Vec::new()),
             orphans: RefCell::new(Vec::new()),
@@ -421,7 +424,7 @@ impl<D: Disk> Store<D> {
         stats.block_cache_bytes_now = inner.block_cache.bytes() as u64;
         stats.block_cache_max_now = pools.block_cache.max();
         (stats.block_cache_hits, stats.block_cache_misses) = inner.block_cache.hits_and_misses();
-        stats.compactions_now = u64::from(inner.running.borrow().is_some());
+        stats.compactions_now = u64::from(inner.is_merging.get() || inner.running.borrow().is_some());
         let queue = inner.queue.borrow();
         stats.commit_queue_now = queue.len() as u64;
         stats.commit_queue_bytes_now = queue.iter().map(Pending::bytes).sum();

@@ -9,9 +9,13 @@ use std::cell::RefCell;
 
 use futures_lite::future::block_on;
 use support::workload::{Known, possible, workload};
-use support::{Point, SECOND, beside, open, options, read_all, run, tidy, write};
+use support::{
+    Model, Point, SECOND, beside, open, options, read_all, run, settle, shards, tidy, write, write_to,
+};
 use tidemark_engine::Error;
 use tidemark_engine::disk::sim::SimDisk;
+use tidemark_engine::model::TimeRange;
+use tidemark_engine::store::DeleteRequest;
 
 /// The load on a disk made to fail; what may be stored after it.
 fn life(disk: &SimDisk) -> RefCell<Known> {
@@ -94,4 +98,79 @@ fn a_failed_read_anywhere_is_an_error_or_harmless_and_never_makes_the_store_read
         assert_eq!(store.refusal(), None);
     }
     assert!(errors > 0, "no read failed");
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Full,
+    Write(u64),
+    Sync(u64),
+}
+
+fn everything() -> DeleteRequest {
+    DeleteRequest { shards: shards(), measurement: None, series: None, time: TimeRange::ALL }
+}
+
+fn point(value: u8) -> Point {
+    Point { measurement: 0, tag: 0, time: 1, fields: vec![(1, value)] }
+}
+
+#[test]
+fn a_delete_that_the_disk_cuts_short_never_shows_an_older_value() {
+    let faults = (0..12).flat_map(|at| [Fault::Write(at), Fault::Sync(at)]).chain([Fault::Full]);
+    let (mut newest, mut failures) = (Model::new(), 0);
+    write_to(&mut newest, &[point(2)]);
+    for (seed, fault) in faults.enumerate() {
+        let disk = SimDisk::new(seed as u64);
+        let is_done = block_on(async {
+            let store = open(&disk, options(0, &[0])).await.expect("opens");
+            beside(&store, async {
+                // One value in a file, a newer one in the cache.
+                write(&store, &[point(1)], 1, SECOND).await.expect("written");
+                settle(&store, 60 * SECOND).await.expect("settles");
+                write(&store, &[point(2)], 2, 61 * SECOND).await.expect("written");
+                match fault {
+                    Fault::Full => disk.set_capacity(Some(disk.used_bytes())),
+                    Fault::Write(at) => disk.fail_write(at),
+                    Fault::Sync(at) => disk.fail_sync(at),
+                }
+                let deleted = store.delete(everything(), 62 * SECOND).await;
+                let held = tidy(read_all(&store).await.expect("reads"));
+                assert!(held.is_empty() || held == newest && deleted.is_err(), "{fault:?}: {held:?}");
+                failures += u64::from(deleted.is_err());
+                deleted.is_ok()
+            })
+            .await
+        });
+        let (killed, crashed) = (disk.kill(), disk.crash());
+        for (disk, how) in [(killed, "killed"), (crashed, "power cut")] {
+            disk.set_capacity(None);
+            let store = block_on(open(&disk, options(0, &[0]))).expect("opens");
+            let held = run(&store, async { tidy(read_all(&store).await.expect("reads")) });
+            assert!(held.is_empty() || held == newest && !is_done, "{fault:?}, {how}: {held:?}");
+        }
+    }
+    assert!(failures > 4, "{failures} deletes failed");
+}
+
+#[test]
+fn a_delete_repeated_after_a_full_disk_is_durable() {
+    let disk = SimDisk::new(1);
+    block_on(async {
+        let store = open(&disk, options(0, &[0])).await.expect("opens");
+        beside(&store, async {
+            // In a file alone: the WAL knows nothing of it.
+            write(&store, &[point(1)], 1, SECOND).await.expect("written");
+            settle(&store, 60 * SECOND).await.expect("settles");
+            disk.set_capacity(Some(disk.used_bytes()));
+            let full = store.delete(everything(), 62 * SECOND).await;
+            assert!(matches!(full, Err(Error::DiskFull { .. })), "{full:?}");
+            disk.set_capacity(None);
+            store.delete(everything(), 63 * SECOND).await.expect("there is room again");
+        })
+        .await;
+    });
+    let store = block_on(open(&disk.crash(), options(0, &[0]))).expect("opens");
+    let held = run(&store, async { tidy(read_all(&store).await.expect("reads")) });
+    assert!(held.is_empty(), "{held:?}");
 }

@@ -30,3 +30,6 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Waiting connections in the kernel's queue of one listener.
 pub const ACCEPT_BACKLOG: i32 = 1024;
+
+/// A connection that asked nothing for so long does not count as load where a new one is placed.
+pub const QUIET_AFTER: Duration = Duration::from_secs(2);

@@ -101,6 +101,7 @@ struct Inner {
     counters: Counters,
     /// Connections per core.
     connections: Gauges,
+    quiet_connections: Gauges,
     /// Changes of what the catalogue would say, per core.
     schema_changes: Gauges,
     /// Queries running per core.
@@ -115,6 +116,7 @@ pub struct Mesh {
     senders: Vec<flume::Sender<Letter>>,
     receivers: Vec<flume::Receiver<Letter>>,
     connections: Gauges,
+    quiet_connections: Gauges,
     schema_changes: Gauges,
     queries: Gauges,
 }
@@ -125,6 +127,7 @@ pub struct MeshEnd {
     senders: Vec<flume::Sender<Letter>>,
     receiver: flume::Receiver<Letter>,
     connections: Gauges,
+    quiet_connections: Gauges,
     schema_changes: Gauges,
     queries: Gauges,
 }
@@ -149,6 +152,7 @@ impl Mesh {
             senders,
             receivers,
             connections: Gauges::new(cores),
+            quiet_connections: Gauges::new(cores),
             schema_changes: Gauges::new(cores),
             queries: Gauges::new(cores),
         }
@@ -156,12 +160,13 @@ impl Mesh {
 
     /// The part of each core, in order.
     pub fn into_ends(self) -> Vec<MeshEnd> {
-        let Self { senders, receivers, connections, schema_changes, queries } = self;
+        let Self { senders, receivers, connections, quiet_connections, schema_changes, queries } = self;
         let ends = receivers.into_iter().enumerate().map(|(core, receiver)| MeshEnd {
             core,
             senders: senders.clone(),
             receiver,
             connections: connections.clone(),
+            quiet_connections: quiet_connections.clone(),
             schema_changes: schema_changes.clone(),
             queries: queries.clone(),
         });
@@ -180,6 +185,7 @@ impl Cores {
             view,
             counters: Counters::default(),
             connections: end.connections.clone(),
+            quiet_connections: end.quiet_connections.clone(),
             schema_changes: end.schema_changes.clone(),
             queries: end.queries.clone(),
             write_timeout,
@@ -207,6 +213,11 @@ impl Cores {
 
     pub fn connections(&self) -> &Gauges {
         &self.0.connections
+    }
+
+    /// Those of them that ask nothing at the moment, as each core last saw.
+    pub fn quiet_connections(&self) -> &Gauges {
+        &self.0.quiet_connections
     }
 
     /// A number that grows with every change of measurements, fields or tag keys on any core that was acknowledged.

@@ -416,12 +416,13 @@ coded_command! {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::apply::apply;
     use super::*;
     use proptest::prelude::*;
 
-    fn commands() -> Vec<Command> {
+    /// Most kinds of commands, in an order in which all are taken.
+    pub fn commands() -> Vec<Command> {
         let text = |text: &str| text.to_owned();
         let spec = RetentionPolicySpec {
             name: text("rp"),

@@ -124,11 +124,13 @@ fn machine_memory() -> u64 {
     kib.map_or(1 << 30, |kib| kib * 1024)
 }
 
-/// The folders of this process's control group and its parents, version 2.
-fn cgroup_folders() -> Vec<String> {
+/// The folders of this process's control group and its parents, outermost first. `hierarchy`: what its line in
+/// /proc/self/cgroup begins with behind the number.
+fn cgroup_folders(hierarchy: &str, root: &str) -> Vec<String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else { return Vec::new() };
-    let mut folders = vec!["/sys/fs/cgroup".to_owned()];
+    let path = own.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(hierarchy));
+    let Some(path) = path else { return Vec::new() };
+    let mut folders = vec![root.to_owned()];
     for part in path.split('/').filter(|part| !part.is_empty()) {
         let parent = folders.last().map(String::as_str).unwrap_or_default();
         folders.push(format!("{parent}/{part}"));
@@ -136,14 +138,18 @@ fn cgroup_folders() -> Vec<String> {
     folders
 }
 
+/// The least limit of version 2 and version 1. In a container the path may be that of the machine: then its root alone
+/// is there to be read.
 fn cgroup_memory() -> Option<u64> {
-    let files = cgroup_folders().into_iter().map(|folder| format!("{folder}/memory.max"));
-    let limits = files.chain(["/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned()]);
-    limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
+    let second =
+        cgroup_folders(":", "/sys/fs/cgroup").into_iter().map(|folder| format!("{folder}/memory.max"));
+    let first = cgroup_folders("memory:", "/sys/fs/cgroup/memory").into_iter();
+    let first = first.map(|folder| format!("{folder}/memory.limit_in_bytes"));
+    second.chain(first).filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
 }
 
 fn cgroup_cpu_quota() -> Option<usize> {
-    let files = cgroup_folders().into_iter().map(|folder| format!("{folder}/cpu.max"));
+    let files = cgroup_folders(":", "/sys/fs/cgroup").into_iter().map(|folder| format!("{folder}/cpu.max"));
     let quotas = files.filter_map(|file| {
         let text = fs::read_to_string(file).ok()?;
         let (quota, period) = text.trim().split_once(' ')?;

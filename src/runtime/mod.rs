@@ -175,25 +175,4 @@ impl Gauges {
     pub fn sum(&self) -> u64 {
         self.0.iter().map(|gauge| gauge.load(Ordering::Relaxed)).sum()
     }
-
-    /// The core with the least, and how much that is; the first of equals.
-    pub fn least(&self) -> (usize, u64) {
-        (0..self.0.len()).map(|core| (core, self.get(core))).min_by_key(|(_, value)| *value).unwrap_or((0, 0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_least_loaded_core_is_found() {
-        let gauges = Gauges::new(3);
-        gauges.add(0, 2);
-        gauges.add(1, 1);
-        gauges.add(2, 1);
-        assert_eq!(gauges.least(), (1, 1));
-        gauges.add(1, -1);
-        assert_eq!((gauges.least(), gauges.sum()), ((1, 0), 3));
-    }
 }

@@ -316,17 +316,18 @@ fn start_listening(
             serve(&serving, accepted, &tls);
         }
     });
-    let (ticking, clock) = (http.connections.clone(), runtime.clone());
+    let (ticking, cores) = (http.connections.clone(), core.cores.clone());
     runtime.spawn(Priority::Control, async move {
         loop {
-            clock.sleep(TICK).await;
-            ticking.tick(clock.monotonic_ms());
+            cores.runtime().sleep(TICK).await;
+            let quiet = ticking.tick(cores.runtime().monotonic_ms());
+            cores.quiet_connections().set(cores.this(), quiet as u64);
         }
     });
     Ok(Stop(stop, stopped))
 }
 
-/// Accepts for ever; each connection goes to the core that has the fewest.
+/// Accepts for ever; each connection goes to the core that has the fewest that are in use.
 async fn accept(listener: &SocketListener, http: &Rc<Http>, tls: &Option<Arc<rustls::ServerConfig>>) {
     let cores = &http.cores;
     let limit = http.config.http.max_connection_limit;
@@ -354,8 +355,16 @@ async fn accept(listener: &SocketListener, http: &Rc<Http>, tls: &Option<Arc<rus
 }
 
 fn least_loaded(cores: &Cores) -> usize {
-    let (least, count) = cores.connections().least();
-    if count < cores.connections().get(cores.this()) { least } else { cores.this() }
+    let load = |core| {
+        let open = cores.connections().get(core);
+        (open.saturating_sub(cores.quiet_connections().get(core)), open)
+    };
+    place(cores.count(), cores.this(), load)
+}
+
+/// The core with the least load; of equals the one that asks.
+fn place(cores: usize, this: usize, load: impl Fn(usize) -> (u64, u64)) -> usize {
+    (0..cores).min_by_key(|&core| (load(core), core != this)).unwrap_or(this)
 }
 
 /// Serves a connection that is already counted for this core.
@@ -386,5 +395,18 @@ pub async fn open(
             shaken.unwrap_or_else(late).map(|stream| Box::new(stream) as BoxStream)
         }
         (stream, _) => Ok(stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn connections_that_ask_nothing_do_not_decide_where_a_new_one_goes() {
+        // Awake and open connections of each core.
+        let place = |this, load: [(u64, u64); 2]| super::place(2, this, |core| load[core]);
+        assert_eq!(place(1, [(0, 3), (1, 1)]), 0);
+        assert_eq!(place(1, [(2, 2), (1, 9)]), 1);
+        assert_eq!(place(0, [(1, 3), (1, 2)]), 1, "of equally awake ones the fewer");
+        assert_eq!((place(0, [(1, 1), (1, 1)]), place(1, [(1, 1), (1, 1)])), (0, 1));
     }
 }

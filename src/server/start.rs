@@ -1,4 +1,4 @@
-//! One core from its disks to a store that may be written: catalogue, store and its replay, deletes of a former run.
+//! One core from its disks to a store that may be written: catalogue, store and its replay.
 //!
 //! The same for the real doors and for the simulated ones.
 
@@ -13,10 +13,10 @@ use crate::cores::main_loop::{self, Core, CoreSetup, Decider, Upstairs};
 use crate::meta::store::MetaStore;
 use crate::meta::{Command, Data, MetaError, Outcome};
 use crate::runtime::{LocalFuture, Runtime};
-use crate::statement::environment::resume_deletes;
+use crate::statement::environment::forget_deletes;
 
 /// How often the gate is opened during a start: when all stores are open, when all foreign entries are with their
-/// owners, when begun deletes are finished.
+/// owners, when begun deletes are forgotten.
 pub const GATES: usize = 3;
 
 /// Where a core keeps what.
@@ -44,7 +44,14 @@ pub async fn start<D: Disk>(
     disks.data.sync_all().await.map_err(told)?;
     let meta = if setup.end.core() == 0 {
         disks.meta.sync_all().await.map_err(told)?;
-        let (meta, _) = MetaStore::open(disks.meta, "journal").await.map_err(told)?;
+        let (meta, report) = MetaStore::open(disks.meta, "journal").await.map_err(told)?;
+        if let Some((file, offset)) = report.torn {
+            tracing::warn!(
+                file,
+                offset,
+                "the catalogue's last record is cut: a command under way when the server stopped, not answered"
+            );
+        }
         found(&meta, http_address, setup.end.cores() as u32, runtime)
             .await
             .map_err(|error| error.to_string())?;
@@ -57,8 +64,10 @@ pub async fn start<D: Disk>(
         (Rc::new(Catalogue(meta)) as Rc<dyn Decider>, data)
     });
     let core = main_loop::open(runtime.clone(), disks.data, setup, decider, upstairs).await.map_err(told)?;
-    if core.cores.this() == 0 {
-        resume_deletes(&core.cores).await.map_err(|error| error.to_string())?;
+    if core.cores.this() == 0
+        && let Err(error) = forget_deletes(&core.cores).await
+    {
+        tracing::warn!(%error, "begun deletes are not forgotten yet; the next start tries again");
     }
     core.checkpoint.pass(core.cores.this()).await.map_err(told)?;
     Ok(Started { core, meta })

@@ -179,7 +179,7 @@ async fn carry_out(target: DeleteTarget, environment: &impl Environment) -> Resu
     // Another owner's report may have finished it already.
     let Some(pending) = pending else { return Ok(()) };
     let carried_out = environment.carry_out(pending).await;
-    // One that failed is finished too: the client hears of it, and a later start must not take rows written since.
+    // One that failed is finished too: the client hears of it.
     let finished = environment.propose(Command::FinishDelete { id }).await;
     carried_out?;
     finished?;

@@ -243,18 +243,16 @@ async fn carry_out(cores: &Cores, delete: &PendingDelete) -> Result<()> {
     Ok(())
 }
 
-/// At start, before anybody may write: carries out the deletes a former run had begun and did not finish.
+/// At start: forgets the deletes a former run had begun and did not finish.
 ///
-/// One that fails is given up, as it is when it fails in a request: its client never heard of a success, and carried out
-/// later it would take rows that were written since.
-pub async fn resume_deletes(cores: &Cores) -> Result<(), MetaError> {
+/// They are not carried out now. Their clients never heard of a success, and rows may have been written and acknowledged
+/// since: where a full disk did not take the note that a delete had failed, while the WAL still had room.
+pub async fn forget_deletes(cores: &Cores) -> Result<(), MetaError> {
     for delete in cores.view().current().pending_deletes.clone() {
-        match carry_out(cores, &delete).await {
-            Ok(()) => tracing::info!(id = delete.id, "finished a delete that a former run had begun"),
-            Err(error) => {
-                tracing::error!(id = delete.id, %error, "gave up a delete that a former run had begun");
-            }
-        }
+        tracing::warn!(
+            id = delete.id,
+            "a delete was under way when the server stopped: it may be done in part"
+        );
         cores.propose(Command::FinishDelete { id: delete.id }).await?;
     }
     Ok(())

@@ -244,13 +244,15 @@ impl Header {
     }
 }
 
-/// Whether the bytes at `at` look like the beginning of a record of this epoch, sound or not.
+/// Whether the bytes at `at` look like the beginning of a record of this epoch, sound or with one damage in its header.
 pub(super) fn looks_begun(bytes: &[u8], at: usize, epoch: u64) -> bool {
     let Some(header) = bytes.get(at..at.saturating_add(RECORD_HEADER_BYTES)) else {
         return false;
     };
-    let marks = [u32_at(header, 0) == MAGIC, u64_at(header, 32) == epoch];
-    Header::read(bytes, at, epoch).is_some() || marks == [true, true]
+    match checksum::is(&header[8..], u32_at(header, 4)) {
+        true => u64_at(header, 32) == epoch,
+        false => u32_at(header, 0) == MAGIC,
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -321,7 +321,11 @@ impl<D: Disk> Replay<D> {
             self.expected = lost.end;
             self.damaged(at, lost, "no record in a snapshot");
         } else {
-            let is_begun = looks_begun(&bytes, at, segment.id.epoch);
+            // A segment that grows has nothing of a former life behind its records, and is written in whole blocks.
+            let is_strange = !self.options.is_preallocated
+                && (!bytes.len().is_multiple_of(BLOCK_BYTES)
+                    || bytes.get(at..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)));
+            let is_begun = is_strange || looks_begun(&bytes, at, segment.id.epoch);
             if is_begun {
                 self.report.torn = Some((self.path_of(segment.id, segment.is_snapshot), at as u64));
             }

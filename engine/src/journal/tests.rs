@@ -5,6 +5,7 @@ use std::pin::pin;
 use futures_lite::future::{block_on, poll_once};
 use proptest::prelude::*;
 
+use super::record::RECORD_HEADER_BYTES;
 use super::*;
 use crate::disk::sim::{SimDisk, SimOptions, Stopped};
 use crate::disk::{BLOCK_BYTES, Disk};
@@ -316,6 +317,30 @@ fn any_flipped_byte_is_harmless_or_reported_and_costs_one_record_at_most() {
                 "{path} byte {offset}: {} records left",
                 records.len()
             );
+        }
+    }
+}
+
+#[test]
+fn a_last_record_is_told_whichever_bit_of_it_is_flipped() {
+    for options in [preallocated(), growing()] {
+        let disk = SimDisk::new(1);
+        block_on(async {
+            let (journal, _, _) = open(&disk, options).await.unwrap();
+            append(&journal, 1..3).await.unwrap();
+        });
+        let (path, bytes) = disk.kill().files().into_iter().next().unwrap();
+        let end = BLOCK_BYTES + RECORD_HEADER_BYTES + body(2).len();
+        for at in BLOCK_BYTES..end {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                let disk = SimDisk::new(1);
+                disk.put_file(&path, changed);
+                let (_, records, report) = block_on(open(&disk, options)).unwrap();
+                assert_eq!(numbers(&records), [1], "byte {at}, bit {bit}");
+                assert_eq!(report.torn, Some((path.clone(), BLOCK_BYTES as u64)), "byte {at}, bit {bit}");
+            }
         }
     }
 }

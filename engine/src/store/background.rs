@@ -253,7 +253,10 @@ impl<D: Disk> Store<D> {
         let inner = &*self.0;
         let running = inner.running.borrow_mut().take();
         let Some(mut running) = running else { return Ok(false) };
-        match running.merge.step(budget, &inner.pace).await {
+        inner.is_merging.set(true);
+        let stepped = running.merge.step(budget, &inner.pace).await;
+        inner.is_merging.set(false);
+        match stepped {
             Ok(true) => {
                 *inner.running.borrow_mut() = Some(running);
                 Ok(true)

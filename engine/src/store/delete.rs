@@ -1,9 +1,14 @@
 //! Deletes: out of the caches at once, out of files by tombstones that readers apply until a merge has.
 //!
-//! The order: the WAL entry makes the delete durable for the caches and puts it between the writes before and after it;
-//! then the manifests of shards whose files may hold such rows take a tombstone. Killed in between, the delete was not
-//! acknowledged; a replay does both again, and as a shard's files hold nothing newer than the entries it replays, never
-//! too much.
+//! The order: the tombstones come into force in memory; the WAL entry makes the delete durable for the caches, puts it
+//! between the writes before and after it, and the rows leave the caches; then the manifests of shards whose files may
+//! hold such rows are switched. Rows in caches are newer than those in files: they go last, so that nobody reads an older
+//! value of a point at any moment, whatever fails. When the WAL does not take the delete, nothing has happened. When a
+//! manifest is not switched, the tombstone holds until a restart, and the next switch of that manifest takes it along.
+//! Killed in between, the delete was not acknowledged; a replay does both again, and as a shard's files hold nothing newer
+//! than the entries it replays, never too much.
+
+use std::rc::Rc;
 
 use super::{DeleteRequest, Store};
 use crate::compact::tombstone::{Predicate, Tombstone, predicate_from_bytes};
@@ -44,14 +49,35 @@ impl<D: Disk> Store<D> {
             .collect();
         let cached: Vec<_> =
             shards.iter().filter(|shard| !shard.cache().is_empty()).map(|shard| shard.reference()).collect();
-        // Also without any cached shard: writes that were called before must not come after.
-        self.commit_delete(cached, body, Tombstone::new(predicate.clone(), Vec::new())?).await?;
+        let tombstone = Tombstone::new(predicate.clone(), Vec::new())?;
+        let mut masked = Vec::new();
         for shard in &shards {
-            self.mask_files(shard, &predicate).await?;
+            match self.masked(shard, &predicate).await {
+                Ok(Some((before, next))) => {
+                    masked.push((shard, before, shard.is_ahead()));
+                    shard.go_ahead(next, true);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    unmask(masked);
+                    return Err(error);
+                }
+            }
+        }
+        // Also without any cached shard: writes that were called before must not come after.
+        if let Err(error) = self.commit_delete(cached, body, tombstone).await {
+            unmask(masked);
+            return Err(error);
         }
         self.note_schema_change();
-        inner.stats.borrow_mut().deletes += 1;
+        let mut switched = Ok(());
+        for (shard, ..) in masked {
+            // The other shards all the same: the less is left for a repetition, the better.
+            switched = switched.and(self.catch_up(shard).await);
+        }
         inner.background.raise();
+        switched?;
+        inner.stats.borrow_mut().deletes += 1;
         Ok(())
     }
 
@@ -75,8 +101,30 @@ impl<D: Disk> Store<D> {
         self.charge(shard);
     }
 
-    /// Adds a tombstone for the files that exist now. Call it inside `structure`, or before anything else runs.
+    /// Adds a tombstone for the files that exist now. Call it before anything else runs.
     pub(super) async fn mask_files(&self, shard: &Shard<D>, predicate: &Predicate) -> Result<()> {
+        let Some((_, next)) = self.masked(shard, predicate).await? else { return Ok(()) };
+        shard.go_ahead(next, true);
+        self.catch_up(shard).await
+    }
+
+    /// Switches the manifest to the files in force.
+    async fn catch_up(&self, shard: &Shard<D>) -> Result<()> {
+        let inner = &*self.0;
+        let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
+        set.manifest.switch(&inner.disk, &shard.folder).await?;
+        shard.switch(set, false);
+        shard.wants_plan.set(true);
+        Ok(())
+    }
+
+    /// The shard's files, and what they are with one tombstone more; `None` when none of them needs it, neither in memory
+    /// nor on the disk. Call it inside `structure`, or before anything else runs.
+    async fn masked(
+        &self,
+        shard: &Shard<D>,
+        predicate: &Predicate,
+    ) -> Result<Option<(FileSet<D>, FileSet<D>)>> {
         let inner = &*self.0;
         let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
         let mut files: Vec<u64> = set
@@ -90,17 +138,15 @@ impl<D: Disk> Store<D> {
             files.retain(|file| !known.masks_file(*file));
         }
         if files.is_empty() {
-            return Ok(());
+            // A repetition of a delete whose manifest was not switched is not done without.
+            return Ok(shard.is_ahead().then(|| (set.clone(), set)));
         }
         // A merge under way has read rows that are to go.
         self.abandon_merge_of(shard.id).await?;
         let mut manifest = (*set.manifest).clone();
         manifest.tombstones.push((predicate.clone(), files));
         let next = FileSet::new(manifest, &set.files, &inner.disk, &shard.folder, &inner.block_cache)?;
-        next.manifest.switch(&inner.disk, &shard.folder).await?;
-        shard.switch(next, false);
-        shard.wants_plan.set(true);
-        Ok(())
+        Ok(Some((set, next)))
     }
 
     pub(super) async fn abandon_merge_of(&self, shard: ShardId) -> Result<()> {
@@ -116,5 +162,12 @@ impl<D: Disk> Store<D> {
             Some(running) => running.merge.abandon().await,
             None => Ok(()),
         }
+    }
+}
+
+/// Takes tombstones back that came into force in memory alone.
+fn unmask<D: Disk>(masked: Vec<(&Rc<Shard<D>>, FileSet<D>, bool)>) {
+    for (shard, before, was_ahead) in masked {
+        shard.go_ahead(before, was_ahead);
     }
 }

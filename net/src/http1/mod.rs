@@ -87,15 +87,19 @@ impl Connections {
         Stats { connections_open: self.open_count() as u64, ..self.0.stats.get() }
     }
 
-    /// Sets the clock and ends the connections that were silent for too long. Call about once a second.
-    pub fn tick(&self, now_ms: u64) {
+    /// Sets the clock and ends the connections that were silent for too long. Call about once a second. How many of the
+    /// open connections ask nothing at the moment.
+    pub fn tick(&self, now_ms: u64) -> usize {
         self.0.now_ms.set(now_ms);
+        let mut quiet = 0;
         for connection in self.0.open.borrow().values() {
             if let Some(phase) = connection.expired(now_ms) {
                 self.0.count(|stats| stats.connections_timed_out += 1);
                 connection.judge(Verdict::Expired(phase));
             }
+            quiet += usize::from(connection.is_quiet(now_ms));
         }
+        quiet
     }
 
     /// Lets every connection finish what it has begun and close. New ones close after their first answer.
@@ -247,6 +251,11 @@ impl Connection {
             return silent(since_ms, limits::HEAD_TIMEOUT).then_some("the head does not come");
         }
         silent(self.last_read_ms.get(), limits::IDLE_TIMEOUT).then_some("idle")
+    }
+
+    fn is_quiet(&self, now_ms: u64) -> bool {
+        let silent_ms = now_ms.saturating_sub(self.last_read_ms.get());
+        self.requests_active.get() == 0 && silent_ms >= limits::QUIET_AFTER.as_millis() as u64
     }
 
     fn note_read(&self, count: usize) {
