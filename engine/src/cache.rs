@@ -14,13 +14,15 @@
 //!
 //! Inserting touches the series' list head and the end of its last chunk: two cache misses, waited for in groups of rows.
 
-use std::rc::Rc;
+mod transposed;
 
-use crate::index::active::{ActiveIndex, NO_POSITION, SeriesPosition, Shape, ShapePosition};
+use crate::index::active::{ActiveIndex, NO_POSITION, SeriesPosition, ShapePosition};
 use crate::limits::CACHE_GENERATION_BYTES_MAX;
-use crate::model::batch::{take_value, take_varint, unzigzag, value_length, zigzag};
-use crate::model::{Batch, Column, ColumnData, Field, FieldType, Rows, TimeRange, Value};
+use crate::model::batch::{take_varint, unzigzag, zigzag};
+use crate::model::{Batch, Rows, TimeRange};
 use crate::prefetch::prefetch;
+pub use transposed::ReusedRows;
+use transposed::Transposed;
 
 const PAGE_BITS: u32 = 16;
 const PAGE_BYTES: usize = 1 << PAGE_BITS;
@@ -494,187 +496,11 @@ impl RowHeader {
     }
 }
 
-/// Rows of one series after the other in the same columns, as long as they are of one shape.
-#[derive(Debug, Default)]
-pub struct ReusedRows {
-    rows: Rows,
-    layout: Layout,
-}
-
-impl std::ops::Deref for ReusedRows {
-    type Target = Rows;
-
-    fn deref(&self) -> &Rows {
-        &self.rows
-    }
-}
-
-impl ReusedRows {
-    fn begin(mut self, shapes: &[Rc<Shape>], capacity: usize) -> Transposed<'_> {
-        self.rows.times.clear();
-        if self.layout.is_mixed {
-            self = Self::default();
-        }
-        self.rows.columns.iter_mut().for_each(Column::clear);
-        Transposed { shapes, wanted: None, rows: self.rows, capacity, layout: self.layout }
-    }
-}
-
-/// How the rows of the shape last seen lie in columns.
-#[derive(Debug, Default)]
-struct Layout {
-    shape: Option<ShapePosition>,
-    /// Per field, its column.
-    columns: Vec<Option<usize>>,
-    /// Whether the shape fills every column, all integers: the plain loop.
-    is_plain: bool,
-    /// Whether the columns are those of more shapes than this one.
-    is_mixed: bool,
-}
-
-/// Rows on their way into columns.
-struct Transposed<'a> {
-    shapes: &'a [Rc<Shape>],
-    wanted: Option<&'a [Vec<u8>]>,
-    rows: Rows,
-    capacity: usize,
-    layout: Layout,
-}
-
-impl<'a> Transposed<'a> {
-    fn new(shapes: &'a [Rc<Shape>], wanted: Option<&'a [Vec<u8>]>, capacity: usize) -> Self {
-        let rows = Rows { times: Vec::with_capacity(capacity), ..Rows::default() };
-        Self { shapes, wanted, rows, capacity, layout: Layout::default() }
-    }
-
-    fn enter(&mut self, position: ShapePosition) {
-        if self.rows.times.is_empty() {
-            // Columns of an earlier series with another shape.
-            self.rows.fields.clear();
-            self.rows.columns.clear();
-            self.layout.is_mixed = false;
-        } else {
-            self.layout.is_mixed = true;
-        }
-        let mut columns = std::mem::take(&mut self.layout.columns);
-        columns.clear();
-        let shape = &self.shapes[position as usize];
-        for field in &shape.fields {
-            if self.wanted.is_some_and(|wanted| !wanted.contains(&field.name)) {
-                columns.push(None);
-                continue;
-            }
-            let at = self.rows.field(&field.name).unwrap_or_else(|| {
-                self.rows.fields.push(field.clone());
-                self.rows.columns.push(column_with(field, self.rows.times.len(), self.capacity));
-                self.rows.fields.len() - 1
-            });
-            columns.push(Some(at));
-        }
-        self.layout.is_plain = columns.iter().enumerate().all(|(at, column)| *column == Some(at))
-            && columns.len() == self.rows.columns.len()
-            && shape.fields.iter().all(|field| field.field_type == FieldType::Integer)
-            && self
-                .rows
-                .columns
-                .iter()
-                .all(|column| column.present.is_none() && column.field_type() == FieldType::Integer);
-        self.layout.columns = columns;
-        self.layout.shape = Some(position);
-    }
-
-    #[inline]
-    fn push(&mut self, shape: ShapePosition, timestamp: i64, mut values: &[u8]) {
-        if self.layout.shape != Some(shape) {
-            self.enter(shape);
-        }
-        if self.layout.is_plain {
-            for column in &mut self.rows.columns {
-                if let ColumnData::Integer(out) = &mut column.data {
-                    out.push(unzigzag(take(&mut values)));
-                }
-            }
-            self.rows.times.push(timestamp);
-            return;
-        }
-        let rows = self.rows.times.len();
-        for (field, column) in self.shapes[shape as usize].fields.iter().zip(&self.layout.columns) {
-            let Some(at) = *column else {
-                let length = value_length(values, field.field_type).unwrap_or(values.len());
-                values = &values[length..];
-                continue;
-            };
-            push_value(&mut self.rows.columns[at], field.field_type, &mut values);
-        }
-        self.rows.times.push(timestamp);
-        for column in &mut self.rows.columns {
-            if column.len() == rows {
-                column.push(None);
-            }
-        }
-    }
-
-    fn finish(self) -> Rows {
-        self.rows
-    }
-
-    fn into_reused(self) -> ReusedRows {
-        ReusedRows { rows: self.rows, layout: self.layout }
-    }
-}
-
-fn column_with(field: &Field, absent: usize, capacity: usize) -> Column {
-    let mut column = Column::empty(field.field_type);
-    match &mut column.data {
-        ColumnData::Float(values) => values.reserve(capacity),
-        ColumnData::Integer(values) => values.reserve(capacity),
-        ColumnData::Unsigned(values) => values.reserve(capacity),
-        ColumnData::Boolean(values) => values.reserve(capacity),
-        ColumnData::String(values) => values.ends.reserve(capacity),
-    }
-    column.append_absent(absent);
-    column
-}
-
-/// Takes one value off the front of `values` and onto the end of `column`.
-#[inline]
-fn push_value(column: &mut Column, field_type: FieldType, values: &mut &[u8]) {
-    match (&mut column.data, field_type) {
-        (ColumnData::Integer(out), FieldType::Integer) => out.push(unzigzag(take(values))),
-        (ColumnData::Unsigned(out), FieldType::Unsigned) => out.push(take(values)),
-        (ColumnData::Float(out), FieldType::Float) => {
-            let (head, rest) = values.split_first_chunk::<8>().expect("BUG: a float of the cache is cut");
-            *values = rest;
-            out.push(f64::from_le_bytes(*head));
-        }
-        (ColumnData::Boolean(out), FieldType::Boolean) => {
-            let (head, rest) = values.split_first().expect("BUG: a boolean of the cache is cut");
-            *values = rest;
-            out.push(*head != 0);
-        }
-        (ColumnData::String(out), FieldType::String) => {
-            let length = take(values) as usize;
-            let (head, rest) = values.split_at(length);
-            *values = rest;
-            out.push(head);
-        }
-        // A field whose type changed after its measurement was dropped: the other type's values count as absent.
-        _ => {
-            let value: Option<Value> = take_value(values, field_type);
-            column.push(value.as_ref());
-            return;
-        }
-    }
-    if let Some(present) = &mut column.present {
-        present.push(true);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::batch::put_value;
-    use crate::model::{BatchBuilder, SeriesKey};
+    use crate::model::{BatchBuilder, Column, ColumnData, FieldType, SeriesKey, Value};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
