@@ -3,7 +3,7 @@
 //! Of a shard with very many series and few rows of each, a snapshot costs by the series, and so does the merge that
 //! follows it some seconds later. Both are one when the shard has gone cold: the sealed generation is merged with the
 //! files as their newest neighbour. It is done inside `structure` to its end, so that no delete comes in between; hence the
-//! bound on its size. Whatever goes wrong with the files, the cache gets its snapshot.
+//! bound on its size. When the files are damaged, or the memory is too little, the cache gets its snapshot all the same.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use crate::codec::Temperature;
 use crate::compact::merge::Merge;
 use crate::compact::plan::{FILES_MIN, FULL_UNFULL_PART, LEVEL_FULL};
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shard::{FileSet, Shard};
 
 /// Files of more bytes are left to merges that go step by step.
@@ -63,16 +63,24 @@ impl<D: Disk> Store<D> {
         let (files, tombstones) = (&set.files, set.tombstones.clone());
         let started =
             Merge::start(&inner.disk, pool, blocks, &path, files, tombstones, Temperature::Hot).await;
-        let Ok(mut merge) = started else { return self.snapshot(shard).await };
+        let mut merge = match started {
+            Ok(merge) => merge,
+            Err(Error::Corrupted { .. }) => return self.snapshot(shard).await,
+            Err(error) => return Err(error),
+        };
         merge.add_cache(cache.index().clone(), sealed, &inner.pace).await;
         loop {
             match merge.step(u64::MAX, &inner.pace).await {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(_) => {
+                Err(error) => {
                     inner.stats.borrow_mut().compaction_errors += 1;
                     merge.abandon().await?;
-                    return self.snapshot(shard).await;
+                    // A failed write or sync is no matter of these files: it is told, and nothing more is written.
+                    return match error {
+                        Error::Corrupted { .. } | Error::Full { .. } => self.snapshot(shard).await,
+                        error => Err(error),
+                    };
                 }
             }
         }
