@@ -88,7 +88,8 @@ impl<'b> Parser<'b> {
                 let (body, at, line, now) = (self.body, self.at, self.line, self.now);
                 let (options, scratch) = (&self.options, &mut self.scratch);
                 let read = match scratch.tables.are_passing() {
-                    true => passing::read_line(body, at, line, now, options, scratch, sink),
+                    true => passing::read_line(body, at, line, now, options, scratch, sink)
+                        .unwrap_or(fast::Read::Unknown),
                     false => fast::read_line(body, at, line, now, options, scratch, sink),
                 };
                 match read {

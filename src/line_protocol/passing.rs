@@ -10,22 +10,9 @@ use super::canonical::Spelled;
 use super::fast::{Fast, Read, key_marks, read_rest};
 use super::{Flow, Options, PASSING, Point, Scratch, Sink};
 
-/// Reads the line at `at`, if it is one of the usual kind, and hands it to the sink.
+/// Reads the line at `at` and hands it to the sink; `None` when it is not of the usual kind.
 #[inline]
 pub(super) fn read_line<S: Sink>(
-    body: &[u8],
-    at: usize,
-    line: u32,
-    now: i64,
-    options: &Options,
-    scratch: &mut Scratch,
-    sink: &mut S,
-) -> Read {
-    try_line(body, at, line, now, options, scratch, sink).unwrap_or(Read::Unknown)
-}
-
-#[inline]
-fn try_line<S: Sink>(
     body: &[u8],
     at: usize,
     line: u32,
