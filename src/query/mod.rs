@@ -37,6 +37,7 @@ pub mod select;
 pub mod series_limit;
 pub mod show;
 pub mod source;
+mod stand_ins;
 pub mod tag_filter;
 pub mod ties;
 pub mod tracker;

@@ -21,7 +21,8 @@ use super::functions::transform::Transform;
 use super::inputs::{Input, Inputs};
 use super::partials::{Partials, add_partials};
 use super::rewrite::{MeasurementAt, Resolved, ResolvedSource, calls_in, refs_in, type_at, type_in};
-use super::types::{Type, data_type, is_math_function, is_selector, type_of};
+use super::stand_ins::with_stand_ins;
+use super::types::{Type, data_type, is_selector, type_of};
 use super::where_clause::split_condition;
 use super::window::Windows;
 
@@ -647,31 +648,6 @@ impl Planner<'_> {
             add_partials(&call.node, inputs, read, &mut partials)?;
         }
         Some(partials)
-    }
-}
-
-fn with_stand_ins(field: &Field, stand_ins: &[(&Expr, Expr)]) -> Field {
-    let mut field = field.clone();
-    put_stand_ins(&mut field.expr, stand_ins);
-    field
-}
-
-/// The outermost calls alone are replaced: those within them are not theirs.
-fn put_stand_ins(expr: &mut Expr, stand_ins: &[(&Expr, Expr)]) {
-    if let Some((_, literal)) = stand_ins.iter().find(|(call, _)| **call == *expr) {
-        *expr = literal.clone();
-        return;
-    }
-    match expr {
-        Expr::Paren(inner) => put_stand_ins(inner, stand_ins),
-        Expr::Binary(binary) => {
-            put_stand_ins(&mut binary.left, stand_ins);
-            put_stand_ins(&mut binary.right, stand_ins);
-        }
-        Expr::Call(call) if is_math_function(&call.name) => {
-            call.args.iter_mut().for_each(|argument| put_stand_ins(argument, stand_ins));
-        }
-        _ => {}
     }
 }
 
