@@ -6,6 +6,7 @@
 
 use super::field::{FieldType, Value};
 use super::series_key;
+use crate::index::active::KEY_BYTES_MAX;
 
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 48;
@@ -586,6 +587,10 @@ fn check_series(mut bytes: &[u8], count: u32) -> Result<(), BatchError> {
         let length = take_varint(&mut rest).filter(|length| *length <= rest.len() as u64);
         let length = length.ok_or(BatchError("series key"))?;
         key_length = shared + length;
+        // A few bytes may stand for a long key: a batch from elsewhere must not unfold without bound.
+        if key_length > KEY_BYTES_MAX as u64 {
+            return Err(BatchError("series key"));
+        }
         bytes = &rest[length as usize..];
     }
     if bytes.is_empty() { Ok(()) } else { Err(BatchError("series table")) }

@@ -37,6 +37,17 @@ fn a_batch_reads_back_as_it_was_built() {
 }
 
 #[test]
+fn keys_longer_than_an_index_takes_are_refused() {
+    for (length, is_taken) in [(KEY_BYTES_MAX, true), (KEY_BYTES_MAX + 1, false)] {
+        let mut builder = BatchBuilder::new();
+        let key = vec![b'k'; length];
+        builder.add_series(series_key::hash(&key), &key);
+        let batch = builder.finish(1, 1);
+        assert_eq!(Batch::from_bytes(batch.into_bytes()).is_ok(), is_taken, "{length}");
+    }
+}
+
+#[test]
 fn a_truncated_batch_is_refused_at_every_length() {
     let bytes = sample().into_bytes();
     for length in 0..bytes.len() {
