@@ -307,7 +307,9 @@ fn push_stage(
             let carried: Vec<&Column> = aux.iter().map(|at| &columns[*at]).collect();
             let CallNode::Reduce { function, windows, at_window, per, .. } = &call.node else { return };
             let input = plan.inputs[*column].kind.field_type().unwrap_or(FieldType::Float);
-            let ends = plan.calls.len() == 1;
+            // Several calls side by side are asked again whatever they gave; one that stands in another is not.
+            let is_inner = !plan.calls.iter().any(|outer| std::ptr::eq(outer, call));
+            let ends = plan.calls.len() == 1 || is_inner;
             let make =
                 || Reducer::new(function.clone(), *windows, *at_window, input, aux_types, *seed).ending(ends);
             if per.is_empty() {

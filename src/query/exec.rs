@@ -18,7 +18,8 @@ use super::control::Control;
 use super::error::{QueryError, Result};
 use super::fill;
 use super::gather::{self, Gathered};
-use super::legs::{InBatch, Legs};
+use super::lanes::Lanes;
+use super::legs::InBatch;
 use super::plan::{CallInput, CallNode, CallPlan, Output, Plan};
 use super::rewrite::Limits;
 use super::rows::{self, RowBatch, SeriesId};
@@ -40,7 +41,7 @@ pub struct SelectStream<'a, D: DataSource> {
     plan: &'a Plan,
     control: Control,
     seed: u64,
-    legs: Legs<'a, D>,
+    lanes: Lanes<'a, D>,
     group: Option<Group<'a>>,
     ready: VecDeque<RowBatch>,
     gathered: Gathered,
@@ -64,12 +65,12 @@ struct Group<'a> {
 
 impl<'a, D: DataSource> SelectStream<'a, D> {
     pub fn new(plan: &'a Plan, source: &'a D, control: Control, seed: u64) -> Self {
-        let legs = Legs::new(plan, source, &control, seed);
+        let lanes = Lanes::new(plan, source, &control, seed);
         Self {
             plan,
             control,
             seed,
-            legs,
+            lanes,
             group: None,
             ready: VecDeque::new(),
             gathered: Gathered::default(),
@@ -89,8 +90,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                     return Ok(None);
                 }
                 self.control.check()?;
-                match self.legs.next().await? {
-                    Some(batch) => self.take(batch).await?,
+                match self.lanes.next().await? {
+                    Some((calls, batch)) => self.take(&calls, batch).await?,
                     None => {
                         self.finish_group().await?;
                         self.flush_gathered().await?;
@@ -101,7 +102,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         })
     }
 
-    async fn take(&mut self, batch: InBatch) -> Result<()> {
+    /// `fed`: the calls the batch is for.
+    async fn take(&mut self, fed: &[usize], batch: InBatch) -> Result<()> {
         if self.group.as_ref().is_none_or(|group| group.series != *batch.series()) {
             self.finish_group().await?;
             self.begin_group(batch.series().clone())?;
@@ -115,8 +117,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             InBatch::Partials { windows, partials, .. } => {
                 self.control.read(windows.len() as u64)?;
                 if let Some(calls) = &plan.partials {
-                    for call in &mut group.calls {
-                        call.give(calls, &windows, &partials);
+                    for &at in fed {
+                        group.calls[at].give(calls, &windows, &partials);
                     }
                 }
             }
@@ -125,8 +127,9 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 if plan.calls.is_empty() {
                     return self.raw(batch).await;
                 }
-                self.control.spent(CALL_NS * (batch.times.len() * group.calls.len()) as u64).await?;
-                for (call, ending) in group.calls.iter_mut().zip(&mut self.endings) {
+                self.control.spent(CALL_NS * (batch.times.len() * fed.len()) as u64).await?;
+                for &at in fed {
+                    let (call, ending) = (&mut group.calls[at], &mut self.endings[at]);
                     if ending.is_ended {
                         continue;
                     }
@@ -194,7 +197,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             }
             Fill::Previous => {
                 if let Some(group) = &mut self.group {
-                    for (column, previous) in carried.iter_mut().zip(&mut group.previous) {
+                    for (column, previous) in carried.iter_mut().zip(&mut group.previous).take(plan.own_aux) {
                         *column = carry_forward(column, previous);
                     }
                 }
@@ -276,8 +279,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             if *left == 0 && plan.calls.is_empty() {
                 group.skipped = true;
                 // With one series only there is nothing more to read.
-                if plan.dimensions.is_empty() && !self.legs.is_interleaved() {
-                    self.legs.leave();
+                if plan.dimensions.is_empty() && !self.lanes.is_interleaved() {
+                    self.lanes.leave();
                 }
             }
         }
@@ -360,6 +363,15 @@ fn carry_forward(column: &Column, previous: &mut Option<Value>) -> Column {
     out
 }
 
+/// A text column with the empty text where there is none.
+fn present_text(column: &Column) -> Column {
+    let mut out = Column::empty(FieldType::String);
+    if let ColumnData::String(values) = &mut out.data {
+        (0..column.len()).for_each(|row| values.push(rows::text(column, row).unwrap_or_default()));
+    }
+    out
+}
+
 /// The output columns from the calls' results and carried inputs.
 /// `tag` gives the value of a dimension in a row.
 pub fn project<'a>(
@@ -380,6 +392,7 @@ pub fn project<'a>(
                 }
                 Some(column)
             }
+            Output::Tag(at) => Some(present_text(&columns[calls + *at])),
             Output::Absent => Some(rows::absent(None, times.len())),
             Output::Call(_) | Output::Aux(_) => None,
         };

@@ -3,6 +3,7 @@
 //! Measurements of different names follow one another. Where the same series may come from several sources (a measurement
 //! named twice, subqueries), the legs' rows are merged by InfluxDB's heap, so that equal times come in its order.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use super::control::Control;
 use super::error::Result;
 use super::exec::SelectStream;
 use super::heap;
+use super::lanes::Way;
 use super::merge::{Merged, MergedScan};
 use super::plan::{CallInput, CallNode, MeasurementScan, Plan, PlannedSource, SubqueryRead};
 use super::rewrite::time_range;
@@ -42,7 +44,7 @@ pub struct Legs<'a, D: DataSource> {
 }
 
 impl<'a, D: DataSource> Legs<'a, D> {
-    pub fn new(plan: &'a Plan, source: &'a D, control: &Control, seed: u64) -> Self {
+    pub fn new(plan: &'a Plan, source: &'a D, control: &Control, seed: u64, way: Way) -> Self {
         let mut legs: Vec<Leg<'a, D>> = Vec::new();
         let mut names: HashSet<&[u8]> = HashSet::new();
         let mut interleaved = false;
@@ -51,12 +53,10 @@ impl<'a, D: DataSource> Legs<'a, D> {
             let reading = match planned {
                 PlannedSource::Measurement(scan) => {
                     interleaved |= !names.insert(&scan.at.schema.measurement);
-                    Reading::Scan {
-                        scan,
-                        merged: None,
-                        cap: RowCap::of(plan, scan, source),
-                        first: FirstWindows::of(plan),
-                    }
+                    let cap = RowCap::of(plan, scan, source);
+                    let first = FirstWindows::of(plan).filter(|_| way == Way::Together);
+                    let Some(scan) = way.narrowed(plan, scan) else { continue };
+                    Reading::Scan { scan, way, merged: None, edges: None, cap, first }
                 }
                 PlannedSource::Subquery(read) => {
                     interleaved |= plan.sources.len() > 1;
@@ -107,7 +107,7 @@ impl<'a, D: DataSource> Legs<'a, D> {
     /// The rows one leg gives before it is another's turn.
     async fn next_merged(&mut self) -> Result<Option<InBatch>> {
         let Self { plan, source, control, legs, waiting, .. } = self;
-        let texts: &[usize] = if plan.calls.is_empty() { &plan.aux } else { &[] };
+        let texts: &[usize] = if plan.calls.is_empty() { &plan.aux[..plan.own_aux] } else { &[] };
         let waiting = match waiting {
             Some(waiting) => waiting,
             None => {
@@ -197,8 +197,11 @@ struct Leg<'a, D: DataSource> {
 
 enum Reading<'a, D: DataSource> {
     Scan {
-        scan: &'a MeasurementScan,
+        scan: Cow<'a, MeasurementScan>,
+        way: Way,
         merged: Option<MergedScan<D::Stream>>,
+        /// What edges were found, where they came against the direction of the query.
+        edges: Option<std::vec::IntoIter<Merged>>,
         cap: Option<RowCap>,
         /// The part of the range read first, while it may be all that is needed.
         first: Option<FirstWindows>,
@@ -233,11 +236,7 @@ impl InBatch {
 
     fn text(&self, column: usize, row: usize) -> Option<&[u8]> {
         let Self::Rows(batch) = self else { return None };
-        let column = batch.columns.get(column)?;
-        match &column.data {
-            ColumnData::String(values) if column.is_present(row) => Some(values.get(row)),
-            _ => None,
-        }
+        rows::text(batch.columns.get(column)?, row)
     }
 }
 
@@ -261,13 +260,24 @@ impl<D: DataSource> Leg<'_, D> {
     async fn fill(&mut self, plan: &Plan, source: &D, control: &Control) -> Result<()> {
         while self.head.is_none() && !self.ended {
             self.head = match &mut self.reading {
-                Reading::Scan { scan, merged, cap, first } => {
+                Reading::Scan { scan, way, merged, edges, cap, first } => {
                     if merged.is_none() {
                         let read = first.as_ref().map_or(plan.read, |first| first.read);
-                        *merged = Some(open(scan, plan, source, control, read).await?);
+                        *merged = Some(open(scan, plan, source, control, read, *way).await?);
                     }
                     let Some(open) = merged else { return Ok(()) };
-                    let found = open.next().await?;
+                    if edges.is_none() && way.is_descending(plan) == plan.ascending {
+                        let mut found = Vec::new();
+                        while let Some(edge) = open.next().await? {
+                            found.push(edge);
+                        }
+                        found.reverse();
+                        *edges = Some(found.into_iter());
+                    }
+                    let found = match edges {
+                        Some(edges) => edges.next(),
+                        None => open.next().await?,
+                    };
                     if let Some(tried) = first.take()
                         && !tried.is_enough(found.as_ref())
                     {
@@ -361,10 +371,12 @@ async fn open<D: DataSource>(
     source: &D,
     control: &Control,
     read: (i64, i64),
+    way: Way,
 ) -> Result<MergedScan<D::Stream>> {
     let limits = control.limits();
-    let tie_order = series_limit::tie_order(source, scan, plan, limits.budget_bytes).await?;
-    let output = match &plan.partials {
+    let tie_order = way.tie_order(source, scan, plan, limits.budget_bytes).await?;
+    let descending = way.is_descending(plan);
+    let output = match plan.partials.as_ref().filter(|_| way == Way::Together) {
         Some(calls) => ScanOutput::Partials {
             window: plan.windows.plain(),
             // Calls name inputs; here every input is a column.
@@ -379,10 +391,10 @@ async fn open<D: DataSource>(
         },
         None => ScanOutput::Rows {
             ahead: tie_order.is_some(),
-            limit: if plan.calls.is_empty() && plan.limit > 0 {
-                plan.limit.saturating_add(plan.offset)
-            } else {
-                0
+            limit: match way {
+                Way::Edge { .. } => 1,
+                _ if plan.calls.is_empty() && plan.limit > 0 => plan.limit.saturating_add(plan.offset),
+                _ => 0,
             },
         },
     };
@@ -394,7 +406,7 @@ async fn open<D: DataSource>(
         rows: scan.rows.clone(),
         columns: scan.columns.clone(),
         dimensions: plan.dimensions.iter().map(|name| name.clone().into_bytes()).collect(),
-        descending: !plan.ascending,
+        descending,
         output,
         budget_bytes: limits.budget_bytes,
         series_max: limits.series_max,
@@ -407,7 +419,7 @@ async fn open<D: DataSource>(
     };
     if plan.slimit == 0 && plan.soffset == 0 {
         let streams = source.scan(&scan.at.place, &request).await?;
-        return Ok(in_order(MergedScan::new(streams, !plan.ascending, kinds)));
+        return Ok(in_order(MergedScan::new(streams, descending, kinds)));
     }
     let mut streams = Vec::new();
     for chosen in series_limit::choose(source, scan, plan, limits.budget_bytes).await? {
@@ -417,7 +429,7 @@ async fn open<D: DataSource>(
         }
     }
     let whole = plan.windows.interval.is_none().then_some(plan.read.0);
-    Ok(in_order(MergedScan::limited(streams, !plan.ascending, kinds, whole)))
+    Ok(in_order(MergedScan::limited(streams, descending, kinds, whole)))
 }
 
 fn series_of(scan: &MeasurementScan, group: ScanGroup) -> Rc<SeriesId> {

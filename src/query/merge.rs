@@ -190,7 +190,14 @@ impl<S: ChunkStream> MergedScan<S> {
         match ties.rows() {
             Some((times, columns)) => Ok(Some(Merged::Rows { group: group.clone(), times, columns })),
             None => {
-                self.ties = None;
+                let Some((group, ties)) = self.ties.take() else { return Ok(None) };
+                // Of an edge, what the cores sent beyond it is of no use.
+                for head in self.heads.iter_mut().filter(|_| ties.is_edge()) {
+                    while head.group() == Some(&group) {
+                        head.chunk = None;
+                        head.fill(false).await?;
+                    }
+                }
                 Ok(None)
             }
         }

@@ -4,7 +4,7 @@
 //! 2. [`rewrite`]: sources, wildcards and types, looked up in the catalogues of [`source`];
 //! 3. [`plan`]: what the cores read ([`inputs`], [`where_clause`]) or fold ([`partials`]), which calls run here, how columns
 //!    are made ([`columns`], [`eval`]);
-//! 4. [`exec`]: all sources ([`legs`]), each a scan of all cores within [`series_limit`]s, [`merge`]d, [`ties`] broken; [`calls`] with their [`functions`]
+//! 4. [`exec`]: all sources ([`legs`], which calls may read apart: [`lanes`]), each a scan of all cores within [`series_limit`]s, [`merge`]d, [`ties`] broken; [`calls`] with their [`functions`]
 //!    and [`fill`]; limits; subqueries, their series [`gather`]ed;
 //! 5. [`result`]: pieces for a sink that encodes them.
 //!
@@ -26,6 +26,7 @@ pub mod gather;
 pub mod heap;
 pub mod inputs;
 pub mod into;
+pub mod lanes;
 pub mod legs;
 pub mod merge;
 pub mod partials;

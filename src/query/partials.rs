@@ -1,12 +1,13 @@
 //! The calls that cores fold where the data lies: which of them can be, and of which parts they are made.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tidemark_engine::scan::request::{PartialCall, PartialKind};
 
 use super::functions::reduce::Reduce;
 use super::inputs::Input;
-use super::plan::{CallInput, CallNode};
+use super::plan::{CallInput, CallNode, CallPlan, PlannedSource};
 use super::types::Type;
+use super::window::Windows;
 
 /// What the cores fold, each once.
 #[derive(Debug, Default)]
@@ -16,6 +17,33 @@ pub struct Partials {
 }
 
 impl Partials {
+    /// What the cores fold, when they can do all the folding.
+    pub fn of(
+        calls: &[CallPlan],
+        aux: &[usize],
+        inputs: &[Input],
+        sources: &[PlannedSource],
+        read: (i64, i64),
+        windows: Windows,
+    ) -> Option<Self> {
+        if calls.is_empty() || !aux.is_empty() || windows.zone.is_some() {
+            return None;
+        }
+        let mut names: HashSet<&[u8]> = HashSet::new();
+        for source in sources {
+            let PlannedSource::Measurement(scan) = source else { return None };
+            // Every column must be read of every measurement, and no name may come twice.
+            if scan.positions.iter().any(Option::is_none) || !names.insert(&scan.at.schema.measurement) {
+                return None;
+            }
+        }
+        let mut partials = Self::default();
+        for call in calls {
+            add_partials(&call.node, inputs, read, &mut partials)?;
+        }
+        Some(partials)
+    }
+
     fn add(&mut self, call: PartialCall) {
         let next = self.calls.len();
         if *self.at.entry((call.column, call.kind)).or_insert(next) == next {
@@ -30,7 +58,7 @@ impl Partials {
 }
 
 /// The kinds a function is made of, and whether the cores' rules are the language's for the type.
-pub fn partial_kinds(function: &Reduce, kind: Type) -> Option<&'static [PartialKind]> {
+fn partial_kinds(function: &Reduce, kind: Type) -> Option<&'static [PartialKind]> {
     let number = kind.is_number();
     Some(match function {
         Reduce::Count => &[PartialKind::Count],
@@ -45,12 +73,7 @@ pub fn partial_kinds(function: &Reduce, kind: Type) -> Option<&'static [PartialK
     })
 }
 
-pub fn add_partials(
-    node: &CallNode,
-    inputs: &[Input],
-    read: (i64, i64),
-    partials: &mut Partials,
-) -> Option<()> {
+fn add_partials(node: &CallNode, inputs: &[Input], read: (i64, i64), partials: &mut Partials) -> Option<()> {
     match node {
         CallNode::Reduce { function, from: CallInput::Column(column), windows, .. } => {
             if (windows.start, windows.end) != read || inputs[*column].kind == Type::Tag {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use tidemark_engine::model::{FieldType, Value};
 use tidemark_engine::scan::filter::Division;
 use tidemark_engine::scan::request::{Expr as ScanExpr, ScanColumn, TagFilter};
@@ -19,7 +19,7 @@ use super::functions::reduce::Reduce;
 use super::functions::technical::{Technical, Warmup};
 use super::functions::transform::Transform;
 use super::inputs::{Input, Inputs};
-use super::partials::{Partials, add_partials};
+use super::partials::Partials;
 use super::rewrite::{MeasurementAt, Resolved, ResolvedSource, calls_in, refs_in, type_at, type_in};
 use super::stand_ins::with_stand_ins;
 use super::types::{Type, data_type, is_selector, type_of};
@@ -41,6 +41,8 @@ pub struct Plan {
     pub calls: Vec<CallPlan>,
     /// Positions in `inputs` of what is carried along with selected points, or given out as it is.
     pub aux: Vec<usize>,
+    /// How many of them the statement itself names; the others are tags for the query around.
+    pub own_aux: usize,
     /// Columns given out.
     pub outputs: Vec<Output>,
     pub names: Vec<String>,
@@ -67,7 +69,7 @@ pub enum PlannedSource {
 }
 
 /// What is asked of one measurement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MeasurementScan {
     pub at: MeasurementAt,
     pub series: Option<TagFilter>,
@@ -137,6 +139,8 @@ pub enum Output {
     Computed(Box<ColumnExpr>),
     /// A dimension, for a query around.
     Dimension(usize),
+    /// A tag of a row for a query around, by position in [`Plan::aux`].
+    Tag(usize),
     Absent,
 }
 
@@ -208,7 +212,8 @@ impl Planner<'_> {
         for var in &refs {
             inputs.position(&var.name, self.kind(var));
         }
-        let aux: Vec<usize> = (0..inputs.list.len()).collect();
+        let mut aux: Vec<usize> = (0..inputs.list.len()).collect();
+        let own_aux = aux.len();
         let selector =
             call_exprs.len() == 1 && matches!(call_exprs[0], Expr::Call(call) if is_selector(&call.name));
         let mut calls = Vec::new();
@@ -229,6 +234,8 @@ impl Planner<'_> {
             calls.is_empty()
         };
 
+        // What is nowhere has no type, but a fill with a number puts it in there, too.
+        let is_filled = matches!(compiled.fill, Fill::Integer(_) | Fill::Number(_));
         let slot = |expr: &Expr| -> Option<Option<usize>> {
             if let Expr::Call(_) = expr
                 && let Some(at) = calls_at.get(&text(expr))
@@ -238,8 +245,8 @@ impl Planner<'_> {
             }
             if let Expr::VarRef(var) = expr {
                 let kind = self.kind(var);
-                let at = inputs.known(&var.name, kind).filter(|at| *at < aux.len())?;
-                return Some((kind != Type::Unknown).then_some(calls.len() + at));
+                let at = inputs.known(&var.name, kind).filter(|at| *at < own_aux)?;
+                return Some((kind != Type::Unknown || is_filled).then_some(calls.len() + at));
             }
             None
         };
@@ -260,6 +267,13 @@ impl Planner<'_> {
         for tag in wanted_tags {
             outputs.push(match dimensions.iter().position(|dimension| dimension == tag) {
                 Some(at) => Output::Dimension(at),
+                None if call_exprs.is_empty() => {
+                    let input = inputs.position(tag, Type::Tag);
+                    Output::Tag(aux.iter().position(|at| *at == input).unwrap_or_else(|| {
+                        aux.push(input);
+                        aux.len() - 1
+                    }))
+                }
                 None => Output::Absent,
             });
         }
@@ -283,7 +297,7 @@ impl Planner<'_> {
                 }
             }
         }
-        let partials = self.partials(&calls, &aux, &inputs.list, &sources, read, windows);
+        let partials = Partials::of(&calls, &aux, &inputs.list, &sources, read, windows);
         Ok(Plan {
             inputs: inputs.list,
             dimensions,
@@ -292,6 +306,7 @@ impl Planner<'_> {
             sources,
             calls,
             aux,
+            own_aux,
             outputs,
             names,
             windows,
@@ -558,10 +573,19 @@ impl Planner<'_> {
         dimensions: &[String],
         read: (i64, i64),
     ) -> Result<Option<SubqueryRead>> {
-        // The inner query groups by what is grouped by here, then by its own tags.
+        // The inner query groups by what is grouped by here, then by its own tags. Rows that are neither folded nor
+        // counted come the same without the latter: all series of an outer tag set in the order of time.
+        let statement = &inner.compiled.statement;
+        let is_ungrouped = inner.compiled.is_raw
+            && (statement.limit, statement.offset) == (0, 0)
+            && inner.sources.iter().all(|source| matches!(source, ResolvedSource::Measurement(_)));
         let mut inner_dimensions = dimensions.to_vec();
-        let mut own: Vec<String> =
-            inner.dimensions.iter().filter(|own| !dimensions.contains(own)).cloned().collect();
+        let mut own: Vec<String> = inner
+            .dimensions
+            .iter()
+            .filter(|own| !is_ungrouped && !dimensions.contains(own))
+            .cloned()
+            .collect();
         own.sort();
         own.dedup();
         inner_dimensions.extend(own);
@@ -620,34 +644,6 @@ impl Planner<'_> {
         let planner = Planner { resolved: &widened, final_dimensions: self.final_dimensions };
         let plan = planner.plan(inner_dimensions, dimensions.len(), &wanted_tags)?;
         Ok(Some(SubqueryRead { plan, filter, positions }))
-    }
-
-    /// The partial calls, when the cores can do all the folding.
-    fn partials(
-        &self,
-        calls: &[CallPlan],
-        aux: &[usize],
-        inputs: &[Input],
-        sources: &[PlannedSource],
-        read: (i64, i64),
-        windows: Windows,
-    ) -> Option<Partials> {
-        if calls.is_empty() || !aux.is_empty() || windows.zone.is_some() {
-            return None;
-        }
-        let mut names: HashSet<&[u8]> = HashSet::new();
-        for source in sources {
-            let PlannedSource::Measurement(scan) = source else { return None };
-            // Every column must be read of every measurement, and no name may come twice.
-            if scan.positions.iter().any(Option::is_none) || !names.insert(&scan.at.schema.measurement) {
-                return None;
-            }
-        }
-        let mut partials = Partials::default();
-        for call in calls {
-            add_partials(&call.node, inputs, read, &mut partials)?;
-        }
-        Some(partials)
     }
 }
 

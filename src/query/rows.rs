@@ -95,6 +95,14 @@ pub fn append(to: &mut Column, from: &Column, rows: Range<usize>) {
     }
 }
 
+/// The text in a row of a column.
+pub fn text(column: &Column, row: usize) -> Option<&[u8]> {
+    match &column.data {
+        ColumnData::String(values) if column.is_present(row) => Some(values.get(row)),
+        _ => None,
+    }
+}
+
 /// Adds one absent value.
 pub fn push_absent(to: &mut Column) {
     to.push(None);

@@ -131,3 +131,98 @@ fn a_name_that_is_a_field_elsewhere_in_the_database_is_no_tag() {
     assert_eq!(ask(&source, "SELECT v FROM other.n WHERE text != 'y'"), nothing);
     assert_eq!(values(&source, "SELECT v FROM other.n WHERE nothing = ''"), "[[10,6");
 }
+
+/// Four series that share their times, two of which share a tag.
+fn shared_times() -> MemorySource {
+    source(
+        "t,h=a,r=x v=1,w=5,s=\"a\" 10\nt,h=b,r=x v=2,s=\"c\" 10\nt,h=c,r=y v=3,w=7,s=\"b\" 10\nt,h=d,r=y v=9,w=8,s=\"d\" 10\n\
+         t,h=a,r=x v=4 20\nt,h=b,r=x v=8,w=1 20\nt,h=c,r=y v=5,w=2 20\nt,h=d,r=y v=7 20\n\
+         t,h=b,r=x v=6,w=3,s=\"e\" 30\nt,h=c,r=y v=2,w=9,s=\"f\" 30\nt,h=d,r=y v=1,w=4,s=\"b\" 30",
+        "",
+    )
+}
+
+#[test]
+fn every_call_meets_equal_times_in_the_order_of_its_own_fields_rows() {
+    let source = shared_times();
+    for (query, expected) in [
+        (
+            "SELECT difference(v), cumulative_sum(w) FROM t",
+            "[[10,null,5],[10,null,13],[10,null,20],[20,7,21],[20,null,23],[30,-6,26],[30,null,35],[30,null,39",
+        ),
+        (
+            "SELECT difference(v), cumulative_sum(w) FROM t ORDER BY time DESC",
+            "[[30,null,4],[30,null,13],[30,null,16],[20,4,18],[20,null,19],[10,-4,26],[10,null,34],[10,null,39",
+        ),
+        ("SELECT mode(v) FROM t", "[[0,2"),
+        ("SELECT top(v, 2), w FROM t", "[[10,9,8],[20,8,1"),
+        ("SELECT percentile(v, 50), h FROM t", "[[20,4,\"a\""),
+    ] {
+        assert_eq!(values(&source, query), expected, "{query}");
+    }
+}
+
+#[test]
+fn first_and_last_of_a_whole_range_are_the_better_of_the_two_rows_on_top_of_the_heap() {
+    let source = shared_times();
+    for (query, expected) in [
+        ("SELECT first(v) FROM t", "[[10,9"),
+        ("SELECT last(v) FROM t", "[[30,2"),
+        ("SELECT first(s), w FROM t", "[[10,\"d\",8"),
+        ("SELECT first(s), last(s), first(w), last(w) FROM t", "[[0,\"d\",\"f\",8,9"),
+        ("SELECT first(v) FROM t WHERE r = 'y' GROUP BY r", "[[10,9"),
+        ("SELECT max(v) FROM (SELECT last(v) AS v FROM t GROUP BY h)", "[[30,6"),
+        ("SELECT first(s) FROM t WHERE time >= 0s AND time < 40s GROUP BY time(20s)", "[[0,\"d\"],[20,\"f\""),
+    ] {
+        assert_eq!(values(&source, query), expected, "{query}");
+    }
+    let text = ask(&source, "SELECT last(v) FROM t GROUP BY r ORDER BY time DESC");
+    assert!(text.contains(r#""tags":{"r":"y"},"columns":["time","last"],"values":[[30,2]]},{"#), "{text}");
+    assert!(text.contains(r#""tags":{"r":"x"},"columns":["time","last"],"values":[[30,6]]}]"#), "{text}");
+}
+
+#[test]
+fn a_subquery_of_plain_rows_gives_all_series_of_an_outer_tag_set_in_the_order_of_one_heap() {
+    let source = shared_times();
+    for (query, expected) in [
+        (
+            "SELECT v, h FROM (SELECT v FROM t WHERE time < 15s GROUP BY h)",
+            "[[10,1,\"a\"],[10,9,\"d\"],[10,3,\"c\"],[10,2,\"b\"",
+        ),
+        (
+            "SELECT v, h FROM (SELECT v FROM t GROUP BY h) WHERE time > 15s ORDER BY time DESC",
+            "[[30,1,\"d\"],[30,2,\"c\"],[30,6,\"b\"],[20,5,\"c\"],[20,8,\"b\"],[20,7,\"d\"],[20,4,\"a\"",
+        ),
+        ("SELECT v, q FROM (SELECT v FROM t GROUP BY h, q) LIMIT 2", "[[10,1,\"\"],[10,9,\"\""),
+        ("SELECT sum(v) FROM (SELECT v FROM t GROUP BY h) WHERE h = 'd'", "[[0,17"),
+    ] {
+        assert_eq!(values(&source, query), expected, "{query}");
+    }
+}
+
+#[test]
+fn a_column_that_is_nowhere_ends_the_comparison_of_rows_and_is_filled_with_numbers() {
+    let source = shared_times();
+    for (query, expected) in [
+        (
+            "SELECT s, nothing FROM t WHERE time < 15s",
+            "[[10,\"a\",null],[10,\"d\",null],[10,\"b\",null],[10,\"c\",null",
+        ),
+        ("SELECT nothing, v FROM t fill(0) LIMIT 2", "[[10,0,1],[10,0,9"),
+        ("SELECT min(v), nothing FROM t WHERE r = 'x' GROUP BY nothing fill(3)", "[[10,1,3"),
+    ] {
+        assert_eq!(values(&source, query), expected, "{query}");
+    }
+}
+
+#[test]
+fn an_empty_window_of_an_inner_call_ends_its_answer_beside_other_calls_too() {
+    // The first window has too few points for the percentile.
+    let lines: String = (0..30).map(|at| format!("p v={at},w={at} {}\n", 10 + at * 3)).collect();
+    let source = source(&lines, "");
+    let rest = "FROM p WHERE time >= 0s AND time < 100s GROUP BY time(20s)";
+    assert_eq!(
+        values(&source, &format!("SELECT difference(percentile(v, 8)), difference(max(w)) {rest}")),
+        "[[20,null,6],[40,null,7],[60,null,7],[80,null,6"
+    );
+}

@@ -3,7 +3,7 @@
 //! SLIMIT chooses among the tag sets a shard has, whether or not they have rows in range, in the order of the tags they
 //! have: `dc|host…` comes before `host…`. A tag set may so be chosen in one shard group and left out in the next.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use tidemark_engine::model::{TimeRange, series_key};
@@ -17,7 +17,6 @@ use super::plan::{CallInput, CallNode, MeasurementScan, Plan};
 use super::rewrite::{Limits, time_range};
 use super::rows::{RowBatch, SeriesId};
 use super::source::DataSource;
-use super::ties::{TIED_SERIES_MAX, TieOrder};
 
 /// Most tag sets that are also told to the cores, which compare every series with each.
 const FILTERED_MAX: usize = 64;
@@ -95,7 +94,7 @@ pub async fn choose<D: DataSource>(
 }
 
 /// Keys of the series a scan reads in a shard group; `limit`: most wanted of each core, 0 is all.
-async fn series_keys<D: DataSource>(
+pub async fn series_keys<D: DataSource>(
     source: &D,
     scan: &MeasurementScan,
     time: TimeRange,
@@ -138,48 +137,8 @@ pub async fn check_series<D: DataSource>(
     Ok(())
 }
 
-/// How rows of equal times are to be ordered, where it shows: in rows as they are and in transformations of them, when a
-/// tag set may have several series.
-pub async fn tie_order<D: DataSource>(
-    source: &D,
-    scan: &MeasurementScan,
-    plan: &Plan,
-    budget_bytes: u64,
-) -> Result<Option<TieOrder>> {
-    let shows = plan.calls.is_empty()
-        || plan
-            .calls
-            .iter()
-            .any(|call| matches!(call.node, CallNode::Transform { from: CallInput::Column(_), .. }));
-    let grouped =
-        |tag: &Vec<u8>| plan.dimensions.iter().any(|dimension| dimension.as_bytes() == tag.as_slice());
-    if !shows || plan.partials.is_some() || scan.at.schema.tag_keys.iter().all(grouped) {
-        return Ok(None);
-    }
-    let time = time_range(plan.read.0, plan.read.1);
-    let keys = series_keys(source, scan, time, TIED_SERIES_MAX + 1, budget_bytes).await?;
-    if keys.len() as u64 > TIED_SERIES_MAX || !shares_a_tag_set(&keys, &plan.dimensions) {
-        return Ok(None);
-    }
-    Ok(Some(TieOrder {
-        texts: plan.aux.iter().filter_map(|at| scan.positions[*at]).collect(),
-        ranges: source.group_ranges(&scan.at.place, time),
-        descending: !plan.ascending,
-    }))
-}
-
-/// Whether any two series are of one tag set: only there may rows of equal times meet.
-fn shares_a_tag_set(keys: &[Vec<u8>], dimensions: &[String]) -> bool {
-    let mut met = HashSet::with_capacity(keys.len());
-    let set = |key: &Vec<u8>| -> Vec<Vec<u8>> {
-        let value = |name: &String| series_key::tag_value(key, name.as_bytes());
-        dimensions.iter().map(|name| value(name).unwrap_or_default().into_owned()).collect()
-    };
-    !keys.iter().all(|key| met.insert(set(key)))
-}
-
 /// By what tag sets are ordered: the names of the tags there are, then their values, joined.
-fn rank(dimensions: &[String], values: &[Vec<u8>]) -> Vec<u8> {
+pub fn rank(dimensions: &[String], values: &[Vec<u8>]) -> Vec<u8> {
     let there = || dimensions.iter().zip(values).filter(|(_, value)| !value.is_empty());
     let names: Vec<&[u8]> = there().map(|(name, _)| name.as_bytes()).collect();
     let values: Vec<&[u8]> = there().map(|(_, value)| value.as_slice()).collect();
@@ -250,17 +209,6 @@ impl RowCap {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn two_series_of_one_tag_set_are_found() {
-        let keys = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
-        let by_host = ["host".to_owned()];
-        assert!(!super::shares_a_tag_set(&keys(&["m,dc=x,host=a", "m,dc=x,host=b", "m,dc=x"]), &by_host));
-        assert!(super::shares_a_tag_set(&keys(&["m,dc=x,host=a", "m,dc=y,host=a"]), &by_host));
-        assert!(super::shares_a_tag_set(&keys(&["m,dc=x", "m,dc=y"]), &by_host));
-        assert!(!super::shares_a_tag_set(&keys(&["m,host=a"]), &[]));
-        assert!(super::shares_a_tag_set(&keys(&["m,host=a", "m,host=b"]), &[]));
-    }
-
     #[test]
     fn tag_sets_that_have_more_of_the_first_tags_come_first() {
         let dimensions = ["dc".to_owned(), "host".to_owned()];

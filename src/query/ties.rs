@@ -15,9 +15,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
-use tidemark_engine::model::{Column, ColumnData, TimeRange};
+use tidemark_engine::model::{Column, TimeRange};
 use tidemark_engine::scan::gather::{RowAt, gather};
 use tidemark_engine::scan::request::ScanChunk;
+
+use super::{heap, rows};
 
 /// Most series whose rows of equal times are so ordered. Beyond it the heap would hold a row of each for little use, and
 /// equal times come in the order of series keys.
@@ -29,11 +31,13 @@ const PIECE_ROWS: usize = 1024;
 /// What the order depends on beside the rows.
 #[derive(Debug, Clone)]
 pub struct TieOrder {
-    /// Columns compared on equal times.
+    /// Columns compared on equal times; one that holds no text ends the comparison.
     pub texts: Vec<usize>,
     /// Shard groups' ranges, ascending.
     pub ranges: Vec<TimeRange>,
     pub descending: bool,
+    /// Only the first two rows are wanted, by which InfluxDB decides on `first` and `last`.
+    pub is_edge: bool,
 }
 
 /// A chunk's rows.
@@ -114,6 +118,10 @@ impl Ties {
         }
     }
 
+    pub fn is_edge(&self) -> bool {
+        self.order.is_edge
+    }
+
     /// A stream's next chunk of the tag set.
     pub fn take(&mut self, stream: usize, chunk: ScanChunk) {
         let ScanChunk::Rows { times, columns, series, series_keys, .. } = chunk else { return };
@@ -143,6 +151,17 @@ impl Ties {
                 }
             }
             self.has_begun = true;
+            if self.order.is_edge {
+                self.begin_group();
+                let first = heap::pop(&mut self.heap, &|a, b| Self::precedes(&self.order, a, b));
+                // The next row of the same series has another time: it cannot stand between these.
+                self.out.extend(first);
+                self.out.extend(self.heap.first().cloned());
+                return Step::Rows;
+            }
+        }
+        if self.order.is_edge {
+            return Step::Rows;
         }
         while self.out.len() < PIECE_ROWS {
             if self.heap.is_empty() && !self.begin_group() {
@@ -154,10 +173,14 @@ impl Ties {
             if !self.receive(stream, time) {
                 return Step::Chunk(stream);
             }
-            let row = self.pop();
+            let Some(row) = heap::pop(&mut self.heap, &|a, b| Self::precedes(&self.order, a, b)) else {
+                break;
+            };
             if let Some(next) = self.series[series].next.take() {
                 match self.group_of(&next) {
-                    group if group == self.group => self.push(next),
+                    group if group == self.group => {
+                        heap::push(&mut self.heap, next, &|a, b| Self::precedes(&self.order, a, b));
+                    }
                     group => self.later.entry(group).or_default().push(next),
                 }
             }
@@ -221,9 +244,7 @@ impl Ties {
             if self.order.descending { by_key.reverse() } else { by_key }
         });
         self.heap = rows;
-        for root in (0..self.heap.len() / 2).rev() {
-            self.down(root, self.heap.len());
-        }
+        heap::init(&mut self.heap, &|a, b| Self::precedes(&self.order, a, b));
         true
     }
 
@@ -231,53 +252,16 @@ impl Ties {
         group_of(&self.order, row)
     }
 
-    fn pop(&mut self) -> Row {
-        let last = self.heap.len() - 1;
-        self.heap.swap(0, last);
-        self.down(0, last);
-        self.heap.swap_remove(last)
-    }
-
-    fn push(&mut self, row: Row) {
-        self.heap.push(row);
-        let mut at = self.heap.len() - 1;
-        while at > 0 {
-            let parent = (at - 1) / 2;
-            if !self.precedes(at, parent) {
-                break;
-            }
-            self.heap.swap(at, parent);
-            at = parent;
-        }
-    }
-
-    fn down(&mut self, mut root: usize, length: usize) {
-        loop {
-            let left = 2 * root + 1;
-            if left >= length {
-                break;
-            }
-            let right = left + 1;
-            let child = if right < length && self.precedes(right, left) { right } else { left };
-            if !self.precedes(child, root) {
-                break;
-            }
-            self.heap.swap(root, child);
-            root = child;
-        }
-    }
-
-    fn precedes(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.heap[a], &self.heap[b]);
+    fn precedes(order: &TieOrder, a: &Row, b: &Row) -> bool {
         if a.time != b.time {
             return a.time < b.time;
         }
-        for &column in &self.order.texts {
+        for &column in &order.texts {
             let (Some(a), Some(b)) = (text(a, column), text(b, column)) else { return false };
             match a.cmp(b) {
                 Ordering::Equal => {}
-                Ordering::Less => return !self.order.descending,
-                Ordering::Greater => return self.order.descending,
+                Ordering::Less => return !order.descending,
+                Ordering::Greater => return order.descending,
             }
         }
         false
@@ -292,11 +276,7 @@ fn group_of(order: &TieOrder, row: &Row) -> usize {
 }
 
 fn text(row: &Row, column: usize) -> Option<&[u8]> {
-    let column = row.piece.columns.get(column)?;
-    match &column.data {
-        ColumnData::String(values) if column.is_present(row.at) => Some(values.get(row.at)),
-        _ => None,
-    }
+    rows::text(row.piece.columns.get(column)?, row.at)
 }
 
 #[cfg(test)]
@@ -318,7 +298,7 @@ mod tests {
         sent.sort_by_key(|(before, number, _)| (*before, *number));
         let mut numbers = Column::empty(tidemark_engine::model::FieldType::Integer);
         sent.iter().for_each(|(_, number, _)| numbers.push(Some(&Value::Integer(*number as i64))));
-        let order = TieOrder { texts: Vec::new(), ranges: vec![TimeRange::ALL], descending };
+        let order = TieOrder { texts: Vec::new(), ranges: vec![TimeRange::ALL], descending, is_edge: false };
         let mut ties = Ties::new(order, 1);
         let chunk = ScanChunk::Rows {
             group: ScanGroup { values: Vec::new() },

@@ -340,7 +340,8 @@ impl Merge {
             ahead,
             left: if limit == 0 { u64::MAX } else { limit },
             last: None,
-            rows_max: None,
+            // Of a single row's sake no block is read whole.
+            rows_max: (ahead && limit == 1).then_some(1),
         };
         for found in found {
             let Some(mut rows) = SeriesRows::open(reading, found) else { continue };

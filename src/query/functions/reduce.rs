@@ -266,8 +266,7 @@ impl Reducer {
                 Reduce::Min => by_value.then(by_time).is_lt(),
                 Reduce::Max => by_value.reverse().then(by_time).is_lt(),
                 Reduce::First => by_time.then(self.prefer_on_tie(by_value, true)).is_lt(),
-                // The last of equals: cores and series are walked backwards for it.
-                _ => by_time.reverse().then(self.prefer_on_tie(by_value, false)).is_le(),
+                _ => by_time.reverse().then(self.prefer_on_tie(by_value, false)).is_lt(),
             };
             if better {
                 best = row;
@@ -276,10 +275,10 @@ impl Reducer {
         best
     }
 
-    /// On equal times the larger value wins; of strings and booleans, `first` takes the smaller.
+    /// On equal times the larger value wins; of booleans, `first` takes the smaller.
     fn prefer_on_tie(&self, by_value: Ordering, first: bool) -> Ordering {
-        let number = !matches!(self.values.data, ColumnData::Boolean(_) | ColumnData::String(_));
-        if number || !first { by_value.reverse() } else { by_value }
+        let is_boolean = matches!(self.values.data, ColumnData::Boolean(_));
+        if is_boolean && first { by_value } else { by_value.reverse() }
     }
 }
 
