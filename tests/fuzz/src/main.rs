@@ -16,6 +16,9 @@ use targets::TARGETS;
 /// An input that takes longer than this is a finding.
 const INPUT_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Runs of an input that took longer: the shortest counts.
+const RUNS_OF_SLOW: usize = 3;
+
 fn main() {
     let mut seconds = 10;
     let mut seed = 1;
@@ -53,10 +56,17 @@ fn main() {
         let mut inputs = 0u64;
         while started.elapsed() < Duration::from_secs(seconds) {
             CURRENT.replace((target.name, mutator.next()));
-            let begun = Instant::now();
-            CURRENT.with_borrow(|(_, input)| (target.run)(input));
-            if begun.elapsed() > INPUT_TIME_MAX {
-                println!("{}: input {inputs} of seed {seed} takes {:?}", target.name, begun.elapsed());
+            let took = || {
+                let begun = Instant::now();
+                CURRENT.with_borrow(|(_, input)| (target.run)(input));
+                begun.elapsed()
+            };
+            // On a machine that does other things the time of one run says little.
+            if took() > INPUT_TIME_MAX
+                && let Some(took) = (0..RUNS_OF_SLOW).map(|_| took()).min()
+                && took > INPUT_TIME_MAX
+            {
+                println!("{}: input {inputs} of seed {seed} takes {took:?}", target.name);
                 report();
                 std::process::exit(1);
             }
