@@ -105,7 +105,7 @@ const ROUTES: [(&str, &[Method], Route); 19] = [
     ("/write", &[Method::OPTIONS], Route::Options),
     ("/query", &[Method::OPTIONS], Route::Options),
     ("/write", &[Method::POST], Route::Write),
-    ("/query", &[Method::GET, Method::POST, Method::HEAD], Route::Query),
+    ("/query", &[Method::GET, Method::POST], Route::Query),
     ("/api/v2/write", &[Method::POST], Route::WriteV2),
     ("/api/v1/prom/write", &[Method::POST], Route::PrometheusWrite),
     ("/api/v1/prom/read", &[Method::POST], Route::PrometheusRead),
@@ -137,9 +137,9 @@ fn route(method: &Method, path: &str) -> Result<Route, Response<Answer>> {
         return Ok(Route::V2Off);
     }
     if allowed.is_empty() {
-        return Err(reply::whole(404, reply::TEXT, "404 page not found\n"));
+        return Err(reply::text_error(404, "404 page not found\n"));
     }
-    let mut refusal = reply::whole(405, reply::TEXT, "Method Not Allowed\n");
+    let mut refusal = reply::text_error(405, "Method Not Allowed\n");
     if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
         refusal.headers_mut().insert(header::ALLOW, value);
     }

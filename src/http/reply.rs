@@ -33,6 +33,14 @@ pub fn whole(status: u16, content_type: HeaderValue, body: impl Into<bytes::Byte
 pub fn no_content() -> Response<Answer> {
     let mut reply = Response::new(Answer::empty());
     *reply.status_mut() = StatusCode::NO_CONTENT;
+    reply.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    reply
+}
+
+/// An error in a line of text, as paths and methods nobody serves get it.
+pub fn text_error(status: u16, text: &'static str) -> Response<Answer> {
+    let mut reply = whole(status, TEXT, text);
+    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
 }
 

@@ -150,7 +150,7 @@ fn create_database(
     spec: Option<&RetentionPolicySpec>,
     autocreate: bool,
 ) -> Result<Outcome, MetaError> {
-    check_name(name, MetaError::DatabaseNameRequired)?;
+    check_name(name)?;
     if let Some(spec) = spec {
         check_policy_duration(spec.duration)?;
         check_name_or_empty(&spec.name)?;
@@ -237,7 +237,7 @@ fn create_retention_policy(
     make_default: bool,
 ) -> Result<Outcome, MetaError> {
     check_policy_duration(spec.duration)?;
-    check_name(&spec.name, MetaError::RetentionPolicyNameRequired)?;
+    check_name(&spec.name)?;
     let mut policy = new_policy(data, spec);
     check_policy(&policy)?;
     let Some(known) = data.database(database) else {
@@ -454,8 +454,8 @@ fn check_policy(policy: &RetentionPolicyInfo) -> Result<(), MetaError> {
     Ok(())
 }
 
-fn check_name(name: &str, missing: MetaError) -> Result<(), MetaError> {
-    if name.is_empty() { Err(missing) } else { check_name_or_empty(name) }
+fn check_name(name: &str) -> Result<(), MetaError> {
+    if name.is_empty() { Err(MetaError::InvalidName) } else { check_name_or_empty(name) }
 }
 
 fn check_name_or_empty(name: &str) -> Result<(), MetaError> {
@@ -573,7 +573,7 @@ mod tests {
             assert_eq!(create(&mut data, name), Err(MetaError::InvalidName), "{name:?}");
         }
         assert_eq!(create(&mut data, &"x".repeat(256)), Err(MetaError::NameTooLong));
-        assert_eq!(create(&mut data, ""), Err(MetaError::DatabaseNameRequired));
+        assert_eq!(create(&mut data, ""), Err(MetaError::InvalidName));
         assert!(data.databases.is_empty());
     }
 

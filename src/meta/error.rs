@@ -4,9 +4,7 @@ use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetaError {
-    DatabaseNameRequired,
     DatabaseNotFound(String),
-    RetentionPolicyNameRequired,
     RetentionPolicyNotFound(String),
     RetentionPolicyExists,
     RetentionPolicyConflict,
@@ -30,9 +28,7 @@ pub enum MetaError {
 impl fmt::Display for MetaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DatabaseNameRequired => f.write_str("database name required"),
             Self::DatabaseNotFound(name) => write!(f, "database not found: {name}"),
-            Self::RetentionPolicyNameRequired => f.write_str("retention policy name required"),
             Self::RetentionPolicyNotFound(name) => write!(f, "retention policy not found: {name}"),
             Self::RetentionPolicyExists => f.write_str("retention policy already exists"),
             Self::RetentionPolicyConflict => {

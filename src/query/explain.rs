@@ -3,16 +3,18 @@
 use tidemark_engine::model::TimeRange;
 use tidemark_engine::scan::request::{CatalogKind, CatalogReply, CatalogRequest, ScanCost};
 
-use crate::influxql::ast::{ExplainKind, ExplainStatement, Expr};
+use crate::influxql::ast::{DataType, ExplainKind, ExplainStatement, Expr, SelectStatement, Source, VarRef};
 
 use super::columns::text;
 use super::error::Result;
+use super::inputs::Input;
 use super::merge::merge_catalogs;
 use super::plan::{Plan, PlannedSource};
 use super::result::{Cell, ResultSink, Series};
 use super::rewrite::{calls_in, time_range};
 use super::select::{Context, prepare};
 use super::source::DataSource;
+use super::types::Type;
 
 /// Bytes of blocks a core reads and folds in a second, cautiously: what the estimate of time is made of.
 const BYTES_PER_SECOND: u64 = 400 << 20;
@@ -32,7 +34,7 @@ pub async fn explain<D: DataSource, S: ResultSink>(
     let mut shards = 0;
     add_cost(source, &plan, context, &mut cost, &mut shards).await?;
     let (title, lines) = match statement.kind {
-        ExplainKind::Plan => ("QUERY PLAN", plan_lines(statement, shards, &cost)),
+        ExplainKind::Plan => ("QUERY PLAN", plan_lines(&statement.select, &plan, shards, &cost)),
         ExplainKind::Estimate => ("QUERY ESTIMATE", estimate_lines(shards, &cost)),
         ExplainKind::Analyze => {
             let (rows, pieces) = run(source, &plan, context).await?;
@@ -77,26 +79,34 @@ fn duration(nanoseconds: i64) -> String {
     crate::influxql::duration::format_duration_go(nanoseconds)
 }
 
-fn plan_lines(statement: &ExplainStatement, shards: u64, cost: &ScanCost) -> Vec<String> {
+/// Of subqueries the innermost is shown: it is what reads.
+fn plan_lines(select: &SelectStatement, plan: &Plan, shards: u64, cost: &ScanCost) -> Vec<String> {
+    if let [PlannedSource::Subquery(read), ..] = plan.sources.as_slice()
+        && let Some(Source::Subquery(inner)) =
+            select.sources.iter().find(|source| matches!(source, Source::Subquery(_)))
+    {
+        return plan_lines(inner, &read.plan, shards, cost);
+    }
     let mut calls: Vec<&Expr> = Vec::new();
-    for field in &statement.select.fields {
+    for field in &select.fields {
         calls_in(&field.expr, &mut calls);
     }
     let mut seen = std::collections::HashSet::new();
     let mut expressions: Vec<String> =
-        calls.into_iter().map(text).filter(|text| seen.insert(text.clone())).collect();
+        calls.into_iter().map(|call| typed(call, plan)).filter(|text| seen.insert(text.clone())).collect();
     if expressions.is_empty() {
         expressions.push("<nil>".to_string());
     }
+    let aux: Vec<String> =
+        plan.aux.iter().map(|at| &plan.inputs[*at]).map(|input| text(&reference(input))).collect();
     let mut lines = Vec::new();
     for (at, expression) in expressions.iter().enumerate() {
         if at > 0 {
             lines.push(String::new());
         }
         lines.push(format!("EXPRESSION: {expression}"));
-        if statement.select.is_raw() {
-            let fields: Vec<String> = statement.select.fields.iter().map(|field| text(&field.expr)).collect();
-            lines.push(format!("AUXILIARY FIELDS: {}", fields.join(", ")));
+        if !aux.is_empty() {
+            lines.push(format!("AUXILIARY FIELDS: {}", aux.join(", ")));
         }
         lines.push(format!("NUMBER OF SHARDS: {shards}"));
         lines.push(format!("NUMBER OF SERIES: {}", cost.series));
@@ -106,6 +116,32 @@ fn plan_lines(statement: &ExplainStatement, shards: u64, cost: &ScanCost) -> Vec
         lines.push(format!("SIZE OF BLOCKS: {}", cost.block_bytes));
     }
     lines
+}
+
+/// A call with the types of what it reads.
+fn typed(call: &Expr, plan: &Plan) -> String {
+    let mut call = call.clone();
+    call.walk_mut(&mut |part| {
+        if let Expr::VarRef(var) = part
+            && let Some(input) = plan.inputs.iter().find(|input| input.name == var.name)
+        {
+            *part = reference(input);
+        }
+    });
+    text(&call)
+}
+
+fn reference(input: &Input) -> Expr {
+    let data_type = match input.kind {
+        Type::Unknown => None,
+        Type::Float => Some(DataType::Float),
+        Type::Integer => Some(DataType::Integer),
+        Type::Unsigned => Some(DataType::Unsigned),
+        Type::String => Some(DataType::String),
+        Type::Boolean => Some(DataType::Boolean),
+        Type::Tag => Some(DataType::Tag),
+    };
+    Expr::VarRef(VarRef { name: input.name.clone(), data_type })
 }
 
 fn estimate_lines(shards: u64, cost: &ScanCost) -> Vec<String> {

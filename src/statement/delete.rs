@@ -10,8 +10,8 @@ use crate::influxql::ast::{BinaryOp, DeleteStatement, DropSeriesStatement, Expr,
 use crate::meta::{Command, DatabaseInfo, DeleteTarget};
 use crate::query::DataSource;
 use crate::query::error::QueryError;
+use crate::query::show::Request;
 use crate::query::show::catalog::{self, Condition, Names};
-use crate::query::show::{self, Request};
 use crate::query::tag_filter::{names, tag_filter};
 
 pub async fn delete(
@@ -37,9 +37,8 @@ pub async fn drop_series(
 
 pub async fn drop_measurement(name: &str, context: &Context, environment: &impl Environment) -> Result<()> {
     let meta = environment.meta();
-    let database = show::database(None, &context.database)?;
-    let Some(database) = meta.database(database) else {
-        return Err(QueryError::statement(format!("database not found: {database}")));
+    let Some(database) = meta.database(&context.database) else {
+        return Err(QueryError::statement(format!("database not found: {}", context.database)));
     };
     let target = DeleteTarget {
         database: database.id,
@@ -61,9 +60,8 @@ async fn remove(
     environment: &impl Environment,
 ) -> Result<()> {
     let meta = environment.meta();
-    let database = show::database(None, &context.database)?;
-    let Some(database) = meta.database(database) else {
-        return Err(QueryError::statement(format!("database not found: {database}")));
+    let Some(database) = meta.database(&context.database) else {
+        return Err(QueryError::statement(format!("database not found: {}", context.database)));
     };
     let request = context.request();
     let condition = Condition::for_delete(condition, &request)?;

@@ -125,6 +125,11 @@ fn databases_and_policies_are_made_changed_and_dropped() {
         ("CREATE DATABASE db2 WITH DURATION 3d", "error: retention policy conflicts with an existing policy"),
         ("CREATE DATABASE db2 WITH DURATION 2d", ""),
         ("CREATE DATABASE \"a/b\"", "error: invalid name"),
+        ("CREATE DATABASE \"\"", "error: invalid name"),
+        // In the order they were made.
+        ("CREATE DATABASE a", ""),
+        ("SHOW DATABASES", "databases: db0, db2, a"),
+        ("DROP DATABASE a", ""),
         ("CREATE DATABASE db3 WITH DURATION 1m", "error: retention policy duration must be at least 1h0m0s"),
         ("CREATE RETENTION POLICY rp ON nope DURATION 1h REPLICATION 1", "error: database not found: nope"),
         ("CREATE RETENTION POLICY rp ON db2 DURATION 1h REPLICATION 1", ""),
@@ -284,7 +289,7 @@ fn deletes_are_numbered_carried_out_and_finished() {
         ("DROP SERIES FROM cpu WHERE time > 0", "error: DROP SERIES doesn't support time in WHERE clause"),
     ]);
     assert_eq!(server.ask_as("DROP MEASUREMENT cpu", "nope", None), "error: database not found: nope");
-    assert_eq!(server.ask_as("DELETE FROM cpu", "", None), "error: database name required");
+    assert_eq!(server.ask_as("DELETE FROM cpu", "", None), "error: database not found: ");
     assert!(server.meta().pending_deletes.is_empty());
     let deletes = server.deletes.borrow();
     let [range, measurement] = deletes.as_slice() else { panic!("{deletes:?}") };

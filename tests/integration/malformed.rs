@@ -108,6 +108,7 @@ fn queries() -> Vec<Case> {
     vec![
         error("/query?db=db", b"", 400, missing),
         error("/query?db=db&q=", b"", 400, missing),
+        error("/query?db=db&q=++", b"", 400, missing),
         error("/query?db=db&q=%zz", b"", 400, missing),
         Case {
             headers: &[("Content-Type", "multipart/form-data; boundary=x")],
@@ -139,6 +140,18 @@ fn queries() -> Vec<Case> {
             &format!("error parsing query parameters: {JSON_NO_MAP}"),
         ),
         error(
+            "/query?db=db&params={&q=SELECT+v+FROM+m",
+            b"",
+            400,
+            "error parsing query parameters: unexpected EOF",
+        ),
+        error(
+            "/query?db=db&params={%22x%22:null}&q=SELECT+v+FROM+m+WHERE+v=$x",
+            b"",
+            400,
+            "error parsing query: unable to bind parameter with type <nil>",
+        ),
+        error(
             "/query?db=db&q=SELECT+v+FROM+m+WHERE+v=$x",
             b"",
             400,
@@ -149,6 +162,7 @@ fn queries() -> Vec<Case> {
         statement("/query?db=db&q=SELECT+foo(v)+FROM+m", "undefined function foo()"),
         statement("/query?q=CREATE+DATABASE+%22a/b%22", "invalid name"),
         statement("/query?q=CREATE+DATABASE+%22..%22", "invalid name"),
+        statement("/query?q=DELETE+FROM+m", "database not found: "),
         case("DELETE", "/query?q=x", b"", 405, "Method Not Allowed"),
         case("GET", "/nope", b"", 404, "404 page not found"),
         case("GET", "/", b"", 404, "404 page not found"),

@@ -199,3 +199,40 @@ fn rows_of_equal_times_come_in_influxdbs_order() {
         assert_eq!(values.join(" "), answer, "{query}: {reply}");
     }
 }
+
+#[test]
+fn explain_tells_what_is_read_with_its_type() {
+    let node = Node::start("");
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    assert_eq!(client.write("db=db", LINES).status, 204);
+    let plan = |select: &str| client.query("db", &format!("EXPLAIN {select}"));
+    assert!(plan("SELECT f, host FROM cpu").contains(
+        r#"[["EXPRESSION: \u003cnil\u003e"],["AUXILIARY FIELDS: f::float, host::tag"],["NUMBER OF SHARDS: "#
+    ));
+    assert!(
+        plan("SELECT max(f), s FROM cpu")
+            .contains(r#"[["EXPRESSION: max(f::float)"],["AUXILIARY FIELDS: s::string"],["#)
+    );
+    assert!(
+        plan("SELECT mean(x) FROM (SELECT max(i) AS x FROM cpu GROUP BY host)")
+            .contains(r#"[["EXPRESSION: max(i::integer)"],["NUMBER OF SHARDS: "#)
+    );
+}
+
+#[test]
+fn the_measurement_stands_as_a_tag_in_conditions() {
+    let mut node = Node::start("");
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    assert_eq!(client.write("db=db", LINES).status, 204);
+    // In a cache, and in a file.
+    for _ in 0..2 {
+        let keys = |condition: &str| client.query("db", &format!("SHOW SERIES WHERE {condition}"));
+        assert!(keys("_name = 'odd'").contains(r#""values":[["odd,tag=z"]]"#));
+        assert!(keys("_name != 'odd'").contains(r#""values":[["cpu,dc=x,host=a"],["cpu,host=b"]]"#));
+        assert!(keys("_name =~ /^c/ AND host = 'b'").contains(r#""values":[["cpu,host=b"]]"#));
+        node.stop();
+        node.start_again();
+    }
+}

@@ -1,8 +1,10 @@
 //! Evaluates a condition on tags over series keys, its regular expressions compiled once.
 //!
-//! A missing tag is the empty string, as everywhere: `host != 'a'` holds for a series without `host`.
+//! A missing tag is the empty string, as everywhere: `host != 'a'` holds for a series without `host`. The measurement
+//! stands as a tag, too: `_name`.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::model::batch::{put_varint, take_varint};
@@ -12,12 +14,43 @@ use crate::scan::request::TagFilter;
 /// Most bytes a compiled expression may take.
 const REGEX_BYTES_MAX: usize = 10 << 20;
 
+/// The tag that is the measurement's name.
+const MEASUREMENT: &[u8] = b"_name";
+
+/// Whether all series of a measurement pass, or none, when a comparison is one of its name.
+pub fn about_measurement(filter: &TagFilter, measurement: &[u8]) -> Result<Option<bool>> {
+    let (TagFilter::Equal { name, .. }
+    | TagFilter::NotEqual { name, .. }
+    | TagFilter::Matches { name, .. }
+    | TagFilter::NotMatches { name, .. }) = filter
+    else {
+        return Ok(None);
+    };
+    if name != MEASUREMENT {
+        return Ok(None);
+    }
+    Ok(Some(TagMatcher::new(filter)?.matches(&|_| Some(Cow::Borrowed(measurement)))))
+}
+
 /// A [`TagFilter`] ready to be asked about many keys.
 #[derive(Debug, Clone)]
 pub enum TagMatcher {
     Constant(bool),
-    Equal { name: Vec<u8>, value: Vec<u8>, negated: bool },
-    Matches { name: Vec<u8>, pattern: Box<regex::bytes::Regex>, negated: bool },
+    Equal {
+        name: Vec<u8>,
+        value: Vec<u8>,
+        negated: bool,
+    },
+    /// Many equalities of one tag, of which one is to hold.
+    OneOf {
+        name: Vec<u8>,
+        values: HashSet<Vec<u8>>,
+    },
+    Matches {
+        name: Vec<u8>,
+        pattern: Box<regex::bytes::Regex>,
+        negated: bool,
+    },
     And(Vec<TagMatcher>),
     Or(Vec<TagMatcher>),
 }
@@ -36,13 +69,39 @@ impl TagMatcher {
             TagFilter::Matches { name, pattern } => Self::regex(name, pattern, false)?,
             TagFilter::NotMatches { name, pattern } => Self::regex(name, pattern, true)?,
             TagFilter::And(parts) => Self::And(parts.iter().map(Self::new).collect::<Result<_>>()?),
-            TagFilter::Or(parts) => Self::Or(parts.iter().map(Self::new).collect::<Result<_>>()?),
+            TagFilter::Or(parts) => Self::any(parts)?,
         })
     }
 
     /// No filter: all series.
     pub fn optional(filter: Option<&TagFilter>) -> Result<Self> {
         filter.map_or(Ok(Self::Constant(true)), Self::new)
+    }
+
+    /// A long list of values of one tag becomes one look-up.
+    fn any(parts: &[TagFilter]) -> Result<Self> {
+        let mut lists: BTreeMap<&[u8], HashSet<Vec<u8>>> = BTreeMap::new();
+        let mut any = Vec::new();
+        for part in parts {
+            match part {
+                TagFilter::Equal { name, value } => {
+                    lists.entry(name).or_default().insert(value.clone());
+                }
+                part => any.push(Self::new(part)?),
+            }
+        }
+        any.extend(lists.into_iter().map(|(name, values)| Self::OneOf { name: name.to_vec(), values }));
+        Ok(Self::Or(any))
+    }
+
+    /// About how many nanoseconds it takes to ask about a key.
+    pub fn work(&self) -> u64 {
+        match self {
+            Self::Constant(_) => 1,
+            Self::Equal { .. } | Self::OneOf { .. } => 50,
+            Self::Matches { .. } => 200,
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::work).sum(),
+        }
     }
 
     fn regex(name: &[u8], pattern: &str, negated: bool) -> Result<Self> {
@@ -55,7 +114,10 @@ impl TagMatcher {
 
     /// Whether a series with this canonical key passes.
     pub fn matches_key(&self, key: &[u8]) -> bool {
-        self.matches(&|name| series_key::tag_value(key, name))
+        self.matches(&|name| match name {
+            MEASUREMENT => Some(series_key::measurement(key)),
+            name => series_key::tag_value(key, name),
+        })
     }
 
     /// Whether a series with these tags passes; `tag` gives a tag's unescaped value.
@@ -65,6 +127,7 @@ impl TagMatcher {
             Self::Equal { name, value, negated } => {
                 (tag(name).unwrap_or_default().as_ref() == value.as_slice()) != *negated
             }
+            Self::OneOf { name, values } => values.contains(tag(name).unwrap_or_default().as_ref()),
             Self::Matches { name, pattern, negated } => {
                 pattern.is_match(&tag(name).unwrap_or_default()) != *negated
             }
@@ -84,7 +147,7 @@ impl TagMatcher {
     fn is_about(&self, tag: &[u8]) -> bool {
         match self {
             Self::Constant(_) => true,
-            Self::Equal { name, .. } | Self::Matches { name, .. } => name == tag,
+            Self::Equal { name, .. } | Self::OneOf { name, .. } | Self::Matches { name, .. } => name == tag,
             Self::And(parts) | Self::Or(parts) => parts.iter().all(|part| part.is_about(tag)),
         }
     }
@@ -191,7 +254,12 @@ mod tests {
             (TagFilter::And(vec![]), true),
             (TagFilter::Or(vec![]), false),
             (TagFilter::Or(vec![equal("rack", "8"), like("host", "b$")]), true),
+            (TagFilter::Or(vec![equal("rack", "8"), equal("rack", "7"), equal("host", "x")]), true),
+            (TagFilter::Or(vec![equal("rack", "8"), equal("zone", "")]), true),
+            (TagFilter::Or(vec![equal("rack", "8"), equal("rack", "9")]), false),
             (TagFilter::Constant(false), false),
+            (equal("_name", "cpu"), true),
+            (unlike("_name", "^c"), false),
         ];
         for (filter, want) in cases {
             assert_eq!(TagMatcher::new(&filter).expect("compiles").matches_key(&key), want, "{filter:?}");

@@ -11,7 +11,7 @@ use super::request::TagFilter;
 use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::index::tag_filter::TagMatcher;
+use crate::index::tag_filter::{TagMatcher, about_measurement};
 use crate::postings::{Positions, intersect, subtract, union};
 use crate::tsm::TsmReader;
 
@@ -34,6 +34,9 @@ pub async fn matching_positions<D: Disk>(
     Ok(is_sparse.then_some(chosen))
 }
 
+/// Positions of alternatives that are gathered before they are sorted.
+const UNSORTED_MAX: usize = 16 << 10;
+
 struct Choice<'a, D: Disk> {
     reader: &'a TsmReader<D>,
     measurement: &'a [u8],
@@ -55,6 +58,9 @@ impl<D: Disk> Choice<'_, D> {
     /// Boxed, because conditions nest.
     fn passing<'f>(&'f self, filter: &'f TagFilter) -> Pin<Box<dyn Future<Output = Result<Positions>> + 'f>> {
         Box::pin(async move {
+            if let Some(holds) = about_measurement(filter, self.measurement)? {
+                return Ok(if holds { self.all().await?.to_vec() } else { Vec::new() });
+            }
             Ok(match filter {
                 TagFilter::Constant(true) => self.all().await?.to_vec(),
                 TagFilter::Constant(false) => Vec::new(),
@@ -89,9 +95,20 @@ impl<D: Disk> Choice<'_, D> {
                 }
                 TagFilter::Or(parts) => {
                     let mut passing = Vec::new();
+                    // Sorted now and then, so that parts that overlap do not pile up, and not for every one of thousands.
+                    let mut sort_at = UNSORTED_MAX;
                     for part in parts {
-                        passing = union(&passing, &self.passing(part).await?);
+                        let these = self.passing(part).await?;
+                        self.pace.spent(1_000 + 10 * these.len() as u64).await;
+                        passing.extend(these);
+                        if passing.len() >= sort_at {
+                            passing.sort_unstable();
+                            passing.dedup();
+                            sort_at = UNSORTED_MAX + 2 * passing.len();
+                        }
                     }
+                    passing.sort_unstable();
+                    passing.dedup();
                     passing
                 }
             })

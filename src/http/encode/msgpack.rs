@@ -119,21 +119,11 @@ impl MessagePackEncoder {
         let series = std::mem::take(&mut self.series);
         let messages = std::mem::take(&mut self.messages);
         let mut out = Vec::new();
-        let members = 1
-            + u8::from(!series.is_empty())
-            + u8::from(!messages.is_empty())
-            + u8::from(partial)
-            + u8::from(error.is_some());
+        // Without rows the series are an empty list, unless there is an error in their place.
+        let members = 2 + u8::from(!messages.is_empty()) + u8::from(partial && error.is_none());
         out.push(0x80 | members);
         put_str(&mut out, b"statement_id");
         put_integer(&mut out, self.statement as i64);
-        if !series.is_empty() {
-            put_str(&mut out, b"series");
-            put_array(&mut out, series.len() as u32);
-            for held in series {
-                put_series(&mut out, &held);
-            }
-        }
         if !messages.is_empty() {
             put_str(&mut out, b"messages");
             put_array(&mut out, messages.len() as u32);
@@ -145,13 +135,19 @@ impl MessagePackEncoder {
                 put_str(&mut out, text.as_bytes());
             }
         }
-        if partial {
-            put_str(&mut out, b"partial");
-            out.push(0xc3);
-        }
         if let Some(error) = error {
             put_str(&mut out, b"error");
             put_str(&mut out, error.as_bytes());
+        } else {
+            put_str(&mut out, b"series");
+            put_array(&mut out, series.len() as u32);
+            for held in series {
+                put_series(&mut out, &held);
+            }
+            if partial {
+                put_str(&mut out, b"partial");
+                out.push(0xc3);
+            }
         }
         self.results.push(out);
     }
@@ -178,8 +174,7 @@ fn put_series(out: &mut Vec<u8>, held: &Held) {
     }
     if !head.tags.is_empty() {
         put_str(out, b"tags");
-        out.push(0xdf);
-        out.extend_from_slice(&(head.tags.len() as u32).to_be_bytes());
+        put_map(out, head.tags.len() as u32);
         for (key, value) in &head.tags {
             put_str(out, key);
             put_str(out, value);
@@ -196,6 +191,20 @@ fn put_series(out: &mut Vec<u8>, held: &Held) {
     if held.partial {
         put_str(out, b"partial");
         out.push(0xc3);
+    }
+}
+
+fn put_map(out: &mut Vec<u8>, length: u32) {
+    match length {
+        0..=15 => out.push(0x80 | length as u8),
+        16..=0xffff => {
+            out.push(0xde);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdf);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
     }
 }
 
@@ -233,6 +242,11 @@ fn put_integer(out: &mut Vec<u8>, value: i64) {
     match value {
         0..=127 => out.push(value as u8),
         -32..=-1 => out.push(value as u8),
+        -0x80..=-33 => out.extend_from_slice(&[0xd0, value as u8]),
+        -0x8000..=0x7fff => {
+            out.push(0xd1);
+            out.extend_from_slice(&(value as i16).to_be_bytes());
+        }
         -0x8000_0000..=0x7fff_ffff => {
             out.push(0xd2);
             out.extend_from_slice(&(value as i32).to_be_bytes());
@@ -320,6 +334,46 @@ mod tests {
         let mut want = b"\x81\xa7results\x91\x82\xacstatement_id\x00\xa6series\x91\x83\xa4name\xa1m".to_vec();
         want.extend_from_slice(b"\xa7columns\x91\xa4time\xa6values\x91\x91\xc7\x0c\x05");
         want.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
+        assert_eq!(encoder.take(), want);
+    }
+
+    #[test]
+    fn everything_takes_the_shortest_form() {
+        let integers = |value: i64| {
+            let mut out = Vec::new();
+            put_integer(&mut out, value);
+            out
+        };
+        assert_eq!(integers(127), [0x7f]);
+        assert_eq!(integers(-32), [0xe0]);
+        assert_eq!(integers(-33), [0xd0, 0xdf]);
+        assert_eq!(integers(128), [0xd1, 0, 128]);
+        assert_eq!(integers(-32_768), [0xd1, 0x80, 0]);
+        assert_eq!(integers(40_000), [0xd2, 0, 0, 0x9c, 0x40]);
+        let mut encoder = Encoder::new(Options { format: Format::MessagePack, ..Options::default() });
+        encoder.begin_statement(0);
+        encoder.series(&Series {
+            name: b"m".to_vec(),
+            tags: vec![(b"h".to_vec(), b"a".to_vec())],
+            columns: vec![b"time".to_vec()],
+            values: vec![Cells::Times(vec![0])],
+            ..Series::default()
+        });
+        encoder.end_statement(None);
+        encoder.finish();
+        let tags = b"\xa4tags\x81\xa1h\xa1a";
+        assert!(encoder.take().windows(tags.len()).any(|bytes| bytes == tags));
+    }
+
+    #[test]
+    fn a_statement_without_rows_has_an_empty_list_of_series() {
+        let mut encoder = Encoder::new(Options { format: Format::MessagePack, ..Options::default() });
+        encoder.begin_statement(0);
+        encoder.end_statement(None);
+        encoder.begin_statement(1);
+        encoder.end_statement(Some("no"));
+        encoder.finish();
+        let want = b"\x81\xa7results\x92\x82\xacstatement_id\x00\xa6series\x90\x82\xacstatement_id\x01\xa5error\xa2no";
         assert_eq!(encoder.take(), want);
     }
 }

@@ -33,9 +33,7 @@ pub async fn databases(meta: &Data, user: Option<&UserInfo>, sink: &mut impl Res
         user.is_none_or(|user| user.may(Privilege::Read, name) || user.may(Privilege::Write, name))
     };
     let databases = meta.databases.iter().filter(|database| visible(&database.name));
-    let mut names: Vec<&str> = databases.map(|database| database.name.as_str()).collect();
-    names.sort_unstable();
-    let rows = names.into_iter().map(|name| vec![Cell::text(name)]).collect();
+    let rows = databases.map(|database| vec![Cell::text(database.name.as_str())]).collect();
     send(sink, "databases", &["name"], rows).await
 }
 
