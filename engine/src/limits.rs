@@ -12,8 +12,8 @@ pub const CACHE_GENERATION_BYTES_MAX: u64 = 3 << 30;
 pub const FIELDS_PER_MEASUREMENT_MAX: usize = 1 << 20;
 
 /// Units of background work (bytes handled, about a nanosecond or less each) between two yields: keeps a step of
-/// background work under a millisecond.
-pub const PACE_UNITS: u64 = 256 << 10;
+/// background work well under a millisecond.
+pub const PACE_UNITS: u64 = 200_000;
 
 /// Files one compaction merges at most: bounds its memory, a block of each is held.
 pub const COMPACTION_FILES_MAX: usize = 16;

@@ -18,7 +18,7 @@ use super::encode::{Encoder, Epoch, Format, Options};
 use super::{Head, Http, Parameters, reply};
 use crate::cores::counters;
 use crate::error::ApiError;
-use crate::influxql::{Parameter, Statement, parse_query};
+use crate::influxql::{Parameter, Query, Statement, parse_query};
 use crate::query::error::{QueryError, Result as QueryResult};
 use crate::query::result::{ResultSink, Series, Unseen};
 use crate::runtime::Priority;
@@ -33,6 +33,11 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// Pieces of an answer waiting for the connection.
 const PIECES_AHEAD: usize = 2;
+
+/// Bytes of a query's text up to which it is read in well under a millisecond.
+const PARSED_HERE_MAX: usize = 32 << 10;
+
+const TOO_MANY_LONG: &str = "too many long queries at once";
 
 type Bound = crate::influxql::Parameters;
 
@@ -72,13 +77,12 @@ impl Http {
             true => self.authenticate_with(head, &parameters).await?,
         };
         let text = parameters.get("q");
-        if text.is_empty() {
+        if text.trim().is_empty() {
             return Err(ApiError::bad_request("missing required parameter \"q\""));
         }
         let bound = bound(parameters.get("params"))
             .map_err(|error| ApiError::bad_request(format!("error parsing query parameters: {error}")))?;
-        let query = parse_query(text, &bound)
-            .map_err(|error| ApiError::bad_request(format!("error parsing query: {error}")))?;
+        let query = self.parsed(text, bound).await?;
         let database = parameters.get("db").to_owned();
         if self.config.http.auth_enabled {
             let data = self.cores.view().current();
@@ -89,7 +93,7 @@ impl Http {
             database,
             retention_policy: parameters.get("rp").to_owned(),
             user,
-            read_only: head.parts.method == Method::GET || head.parts.method == Method::HEAD,
+            read_only: head.parts.method == Method::GET,
             since_ns: Some(self.cores.runtime().monotonic_ns()),
         };
         if parameters.is_true("async") {
@@ -101,9 +105,22 @@ impl Http {
         self.stream(query.statements, asked, options).await
     }
 
+    /// A long text is read by the helper thread: it would hold this core's writes up for milliseconds.
+    async fn parsed(&self, text: &str, bound: Bound) -> Result<Query, ApiError> {
+        let parsed = if text.len() <= PARSED_HERE_MAX {
+            parse_query(text, &bound)
+        } else {
+            let text = text.to_owned();
+            let parsed = self.cores.runtime().offload(move || parse_query(&text, &bound)).await;
+            parsed.ok_or_else(|| ApiError::overload(TOO_MANY_LONG))?
+        };
+        parsed.map_err(|error| ApiError::bad_request(format!("error parsing query: {error}")))
+    }
+
     fn options(&self, head: &Head, parameters: &Parameters) -> Options {
         let format = match Format::from_accept(head.header(http::header::ACCEPT)) {
-            Format::Json { .. } => Format::Json { pretty: parameters.is_true("pretty") },
+            // Of the address alone, as in InfluxDB.
+            Format::Json { .. } => Format::Json { pretty: head.parameters.is_true("pretty") },
             other => other,
         };
         let chunk_size = parameters.is_true("chunked").then(|| {
@@ -163,7 +180,14 @@ impl Http {
         match kind.as_str() {
             "application/x-www-form-urlencoded" => {
                 let body = self.body(head, body).await?;
-                Ok(Some(Parameters::parse(&String::from_utf8_lossy(&body))))
+                if body.len() <= PARSED_HERE_MAX {
+                    return Ok(Some(Parameters::parse(&String::from_utf8_lossy(&body))));
+                }
+                // The copy is as large as the body, whose place in the pool is held meanwhile.
+                let bytes = body.to_vec();
+                let parse = move || Parameters::parse(&String::from_utf8_lossy(&bytes));
+                let parsed = self.cores.runtime().offload(parse).await;
+                parsed.map(Some).ok_or_else(|| ApiError::overload(TOO_MANY_LONG))
             }
             "multipart/form-data" => {
                 let boundary = content_type.split("boundary=").nth(1).unwrap_or_default().trim_matches('"');
@@ -215,7 +239,7 @@ fn bound(text: &str) -> Result<Bound, String> {
 fn json_error(text: &str, error: &serde_json::Error) -> String {
     let first = text.trim_start().chars().next().unwrap_or(' ');
     match (error.classify(), first) {
-        (serde_json::error::Category::Eof, _) => "unexpected end of JSON input".to_owned(),
+        (serde_json::error::Category::Eof, _) => "unexpected EOF".to_owned(),
         (_, '{' | '[' | '"' | '-' | '0'..='9' | 't' | 'f' | 'n') => error.to_string(),
         (_, first) => format!("invalid character '{first}' looking for beginning of value"),
     }
@@ -239,9 +263,8 @@ fn bound_value(value: serde_json::Value) -> Result<Parameter, String> {
             Parameter::typed(&kind, bound_value(value)?)
         }
         Value::Object(_) => Parameter::Invalid("expected json object with a single key".to_owned()),
-        Value::Null | Value::Array(_) => {
-            Parameter::Invalid("unable to bind parameter with this type".to_owned())
-        }
+        Value::Null => Parameter::Invalid("unable to bind parameter with type <nil>".to_owned()),
+        Value::Array(_) => Parameter::Invalid("unable to bind parameter with type []interface {}".to_owned()),
     })
 }
 
@@ -361,7 +384,7 @@ mod tests {
         for (text, told) in [
             ("[1]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
             ("zz", "invalid character 'z' looking for beginning of value"),
-            ("{\"a\":", "unexpected end of JSON input"),
+            ("{\"a\":", "unexpected EOF"),
         ] {
             assert_eq!(super::bound(text).unwrap_err(), told);
         }

@@ -1,5 +1,7 @@
 //! The tokens of InfluxQL and the names error texts give them.
 
+use std::sync::LazyLock;
+
 use super::ast::BinaryOp;
 
 /// Where a character stands: both counted from 0; texts show them from 1.
@@ -173,7 +175,15 @@ tokens! {
 impl Token {
     /// The keyword `word` is, in any case.
     pub fn keyword(word: &str) -> Option<Self> {
-        KEYWORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|&(_, token)| token)
+        static BY_NAME: LazyLock<Vec<(&str, Token)>> = LazyLock::new(|| {
+            let mut keywords = KEYWORDS.to_vec();
+            keywords.sort_unstable_by_key(|(name, _)| *name);
+            keywords
+        });
+        let found = BY_NAME.binary_search_by(|(name, _)| {
+            name.bytes().cmp(word.bytes().map(|byte| byte.to_ascii_uppercase()))
+        });
+        found.ok().map(|at| BY_NAME[at].1)
     }
 
     pub fn operator(self) -> Option<BinaryOp> {

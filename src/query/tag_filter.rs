@@ -15,8 +15,8 @@ pub fn tag_filter(condition: &Expr, is_field: &dyn Fn(&str) -> bool) -> Result<T
         Expr::Boolean(boolean) => Ok(TagFilter::Constant(*boolean)),
         Expr::Binary(binary) => match binary.op {
             BinaryOp::And | BinaryOp::Or => {
-                let both = vec![tag_filter(&binary.left, is_field)?, tag_filter(&binary.right, is_field)?];
-                Ok(if binary.op == BinaryOp::And { TagFilter::And(both) } else { TagFilter::Or(both) })
+                let both = [tag_filter(&binary.left, is_field)?, tag_filter(&binary.right, is_field)?];
+                Ok(if binary.op == BinaryOp::And { TagFilter::all(both) } else { TagFilter::any(both) })
             }
             _ => comparison(binary, is_field),
         },

@@ -78,10 +78,10 @@ pub fn tag_filter(condition: &Expr, at: &MeasurementAt) -> Option<TagFilter> {
         Expr::Boolean(constant) => Some(TagFilter::Constant(*constant)),
         Expr::Binary(binary) => match binary.op {
             BinaryOp::And => {
-                Some(TagFilter::And(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
+                Some(TagFilter::all([tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
             }
             BinaryOp::Or => {
-                Some(TagFilter::Or(vec![tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
+                Some(TagFilter::any([tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
             }
             op => {
                 let (var, value) = match (binary.left.unparenthesized(), binary.right.unparenthesized()) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 
+use super::courtesy::courteous;
 use super::{Door, LocalFuture, Priority, Runtime};
 
 /// Bounds the sleep described above; ten wake-ups a second cost a core about a tenth of a percent.
@@ -24,18 +25,26 @@ const SPIN_BEFORE_PARK: Duration = Duration::from_micros(20);
 const IO_MEMORY_BYTES: usize = 4 << 20;
 const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 
+/// How long a core works for queries, or in the background, before it looks for messages of other cores and finished I/O.
+/// A write goes through about eight such looks, so that they make its latency beside queries. Shorter turns cost queries
+/// more: 2 % at 250 µs, 6 % at 50 µs.
+const QUERY_TURN: Duration = Duration::from_micros(250);
+const BACKGROUND_TURN: Duration = Duration::from_millis(1);
+
 /// Shares of a core's time when all queues are busy.
 fn shares(priority: Priority) -> (Shares, Latency) {
     match priority {
         Priority::Control => (Shares::Static(1000), Latency::Matters(Duration::from_millis(2))),
         Priority::Ingest => (Shares::Static(600), Latency::Matters(Duration::from_millis(5))),
-        Priority::Query => (Shares::Static(300), Latency::Matters(Duration::from_millis(10))),
+        Priority::Query => (Shares::Static(300), Latency::Matters(QUERY_TURN)),
         Priority::Background => (Shares::Static(150), Latency::NotImportant),
     }
 }
 
 struct Core {
     queues: [TaskQueueHandle; 4],
+    /// Wakes queries that gave way, behind all ingest that waits.
+    giving_way: TaskQueueHandle,
     started: Instant,
     random: std::cell::Cell<u64>,
 }
@@ -47,7 +56,9 @@ impl Core {
             let (shares, latency) = shares(priority);
             executor.create_task_queue(shares, latency, priority.name())
         });
-        Self { queues, started: Instant::now(), random: std::cell::Cell::new(seed) }
+        let giving_way =
+            executor.create_task_queue(Shares::Static(1000), Latency::Matters(QUERY_TURN), "giving-way");
+        Self { queues, giving_way, started: Instant::now(), random: std::cell::Cell::new(seed) }
     }
 
     fn queue(&self, priority: Priority) -> TaskQueueHandle {
@@ -57,6 +68,17 @@ impl Core {
 
 impl Door for Core {
     fn spawn(&self, priority: Priority, task: LocalFuture<()>) {
+        let task = match priority {
+            Priority::Control | Priority::Ingest | Priority::Background => task,
+            Priority::Query => {
+                let giving_way = self.giving_way;
+                courteous(task, move |waker| {
+                    glommio::spawn_local_into(async move { waker.wake() }, giving_way)
+                        .expect("a core's queues live as long as the core")
+                        .detach();
+                })
+            }
+        };
         glommio::spawn_local_into(task, self.queue(priority))
             .expect("a core's queues live as long as the core")
             .detach();
@@ -125,6 +147,7 @@ where
     let handle = LocalExecutorBuilder::new(placement)
         .name(&format!("core-{core}"))
         .spin_before_park(SPIN_BEFORE_PARK)
+        .preempt_timer(BACKGROUND_TURN)
         .io_memory(io_memory)
         .spawn(move || async move {
             let runtime = Runtime::new(Rc::new(Core::new(seed)));

@@ -1,6 +1,6 @@
 //! Queries that would hurt: each is refused, or ended within its limits, while points come in.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Client, Node};
@@ -95,20 +95,27 @@ fn prepared(limits: &str) -> Node {
     node
 }
 
-/// Writes batches until told to stop; how many were taken.
-fn ingest(client: &Client, ended: &AtomicBool) -> u64 {
-    let taken = AtomicU64::new(0);
-    let mut round = 0u64;
+/// Writes batches until told to stop, `from` this one on; how long each took until it was acknowledged.
+fn ingest(client: &Client, from: u64, ended: &AtomicBool) -> Vec<Duration> {
+    let mut took = Vec::new();
     while !ended.load(Ordering::Relaxed) {
+        let round = from + took.len() as u64;
         let line = |at: u64| format!("flow,host=h{} v={round} {}", at % 100, round * 1_000_000 + at);
         let body = (0..1_000).map(line).collect::<Vec<_>>().join("\n");
+        let sent = Instant::now();
         let reply = client.write("db=db", &body);
+        took.push(sent.elapsed());
         assert_eq!(reply.status, 204, "{}", reply.body);
-        taken.fetch_add(1, Ordering::Relaxed);
-        round += 1;
         std::thread::sleep(Duration::from_millis(20));
     }
-    taken.into_inner()
+    took
+}
+
+/// Median and 99th percentile in milliseconds, for people: nothing is judged by them.
+fn latency(mut took: Vec<Duration>) -> String {
+    took.sort_unstable();
+    let at = |part: usize| took[(took.len() * part / 100).min(took.len() - 1)].as_secs_f64() * 1e3;
+    format!("p50 {:.1} ms, p99 {:.1} ms of {} batches", at(50), at(99), took.len())
 }
 
 struct Stop<'a>(&'a AtomicBool);
@@ -124,8 +131,16 @@ fn hostile_queries_end_within_their_limits_while_points_come_in() {
     let node = prepared(LIMITS);
     let client = node.client();
     let ended = AtomicBool::new(false);
-    let batches = std::thread::scope(|scope| {
-        let writing = scope.spawn(|| ingest(&client, &ended));
+    let alone = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| ingest(&client, 0, &ended));
+        std::thread::sleep(Duration::from_secs(3));
+        ended.store(true, Ordering::Relaxed);
+        writing.join().expect("every batch was taken")
+    });
+    let ended = AtomicBool::new(false);
+    let from = alone.len() as u64;
+    let beside = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| ingest(&client, from, &ended));
         // The writer ends with the test, also with one that fails.
         let stop = Stop(&ended);
         for (statement, texts) in hostile() {
@@ -146,6 +161,8 @@ fn hostile_queries_end_within_their_limits_while_points_come_in() {
         drop(stop);
         writing.join().expect("every batch was taken")
     });
+    let batches = from + beside.len() as u64;
+    println!("writes alone: {}; beside the queries: {}", latency(alone), latency(beside));
     let count = client.query("db", "SELECT count(v) FROM flow");
     assert!(count.contains(&format!("[0,{}]", batches * 1_000)), "{count}, {batches} batches");
 }

@@ -1,5 +1,6 @@
 //! Rows of a cache, shape and values, on their way into columns.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::take;
@@ -45,10 +46,36 @@ struct Layout {
     is_mixed: bool,
 }
 
+/// Names up to which a look-up walks them all.
+const WALKED_MAX: usize = 16;
+
+/// The fields that are read.
+enum Wanted<'a> {
+    Few(&'a [Vec<u8>]),
+    Many(HashSet<&'a [u8]>),
+}
+
+impl<'a> Wanted<'a> {
+    fn new(names: &'a [Vec<u8>]) -> Self {
+        if names.len() <= WALKED_MAX {
+            return Self::Few(names);
+        }
+        Self::Many(names.iter().map(Vec::as_slice).collect())
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Few(names) => names.iter().any(|wanted| wanted == name),
+            Self::Many(names) => names.contains(name),
+        }
+    }
+}
+
 /// Rows on their way into columns.
 pub(super) struct Transposed<'a> {
     shapes: &'a [Rc<Shape>],
-    wanted: Option<&'a [Vec<u8>]>,
+    /// `None`: all fields.
+    wanted: Option<Wanted<'a>>,
     rows: Rows,
     capacity: usize,
     layout: Layout,
@@ -57,6 +84,7 @@ pub(super) struct Transposed<'a> {
 impl<'a> Transposed<'a> {
     pub fn new(shapes: &'a [Rc<Shape>], wanted: Option<&'a [Vec<u8>]>, capacity: usize) -> Self {
         let rows = Rows { times: Vec::with_capacity(capacity), ..Rows::default() };
+        let wanted = wanted.map(Wanted::new);
         Self { shapes, wanted, rows, capacity, layout: Layout::default() }
     }
 
@@ -72,17 +100,23 @@ impl<'a> Transposed<'a> {
         let mut columns = std::mem::take(&mut self.layout.columns);
         columns.clear();
         let shape = &self.shapes[position as usize];
+        let mut new = Vec::new();
+        let known = self.rows.finder();
         for field in &shape.fields {
-            if self.wanted.is_some_and(|wanted| !wanted.contains(&field.name)) {
+            if self.wanted.as_ref().is_some_and(|wanted| !wanted.has(&field.name)) {
                 columns.push(None);
                 continue;
             }
-            let at = self.rows.field(&field.name).unwrap_or_else(|| {
-                self.rows.fields.push(field.clone());
-                self.rows.columns.push(column_with(field, self.rows.times.len(), self.capacity));
-                self.rows.fields.len() - 1
-            });
-            columns.push(Some(at));
+            // A shape has a field once, so that what is new here need not be looked for.
+            columns.push(Some(known.position(&field.name).unwrap_or_else(|| {
+                new.push(field);
+                self.rows.fields.len() + new.len() - 1
+            })));
+        }
+        drop(known);
+        for field in new {
+            self.rows.fields.push(field.clone());
+            self.rows.columns.push(column_with(field, self.rows.times.len(), self.capacity));
         }
         self.layout.is_plain = columns.iter().enumerate().all(|(at, column)| *column == Some(at))
             && columns.len() == self.rows.columns.len()

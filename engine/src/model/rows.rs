@@ -3,6 +3,8 @@
 //! The rule of the whole engine, in one place: rows of one timestamp are one row; of each field the value that came
 //! last stays; a field absent in the later row keeps the earlier value.
 
+use std::collections::HashMap;
+
 use super::column::{Bitmap, Column, ColumnData, StringColumn};
 use super::field::FieldType;
 use super::time::TimeRange;
@@ -22,6 +24,32 @@ pub struct Rows {
     pub columns: Vec<Column>,
 }
 
+/// Fields up to which a look-up walks them all.
+const WALKED_MAX: usize = 16;
+
+/// Finds fields by their names: a measurement may have thousands.
+pub enum FieldFinder<'a> {
+    Few(&'a [Field]),
+    Many(HashMap<&'a [u8], usize>),
+}
+
+impl<'a> FieldFinder<'a> {
+    pub fn new(fields: &'a [Field]) -> Self {
+        if fields.len() <= WALKED_MAX {
+            return Self::Few(fields);
+        }
+        Self::Many(fields.iter().enumerate().map(|(at, field)| (field.name.as_slice(), at)).collect())
+    }
+
+    /// Position of a field; its type is not compared.
+    pub fn position(&self, name: &[u8]) -> Option<usize> {
+        match self {
+            Self::Few(fields) => fields.iter().position(|field| field.name == name),
+            Self::Many(at) => at.get(name).copied(),
+        }
+    }
+}
+
 impl Rows {
     pub fn len(&self) -> usize {
         self.times.len()
@@ -34,6 +62,11 @@ impl Rows {
     /// Position of a field; its type is not compared.
     pub fn field(&self, name: &[u8]) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
+    }
+
+    /// For many look-ups by name.
+    pub fn finder(&self) -> FieldFinder<'_> {
+        FieldFinder::new(&self.fields)
     }
 
     /// Appends rows that came later. Fields of the same name must have the same type; a value of another type is

@@ -8,6 +8,8 @@
 //! * `first` and `last` without windows walk from that end and stop as soon as every call has its value, or cannot get a
 //!   better one than the tag set's other series gave.
 
+use std::collections::HashSet;
+
 use super::budget::Budget;
 use super::cursor::{Cursor, Piece, Unread};
 use super::partial::PartialTable;
@@ -56,6 +58,8 @@ enum Answer {
 
 /// Nanoseconds, about, that folding a value takes: what is told to the pace.
 const FOLD_UNITS: u64 = 2;
+/// Units of a call, however few rows it is given.
+const FOLD_CALL_UNITS: u64 = 30;
 
 impl<D: Disk> Fold<'_, D> {
     pub fn state(&self) -> FoldState {
@@ -162,7 +166,10 @@ impl<D: Disk> Fold<'_, D> {
     async fn rows(&self, state: &mut FoldState, series: &SeriesProjection, rows: Rows) -> Vec<bool> {
         let rows = self.projection.project(series, rows);
         state.table.fold_rows(&rows.times, &rows.columns);
-        self.sources.pace.spent(FOLD_UNITS * (rows.len() * self.calls.len()) as u64).await;
+        self.sources
+            .pace
+            .spent(300 + (FOLD_CALL_UNITS + FOLD_UNITS * rows.len() as u64) * self.calls.len() as u64)
+            .await;
         self.calls
             .iter()
             .map(|call| {
@@ -274,15 +281,20 @@ impl<D: Disk> Fold<'_, D> {
         unread: &Unread,
     ) -> Result<Vec<bool>> {
         let mut wanted: Vec<Vec<u8>> = Vec::new();
+        let mut is_wanted = HashSet::new();
         for call in calls {
             if let Output::Field { wanted: at, .. } = &self.projection.outputs[self.calls[*call].column]
-                && !wanted.contains(&self.projection.wanted[*at])
+                && is_wanted.insert(*at)
             {
                 wanted.push(self.projection.wanted[*at].clone());
             }
         }
         let rows = cursor.read(self.sources, unread, &wanted).await?;
-        self.sources.pace.spent(FOLD_UNITS * (rows.len() * calls.len()) as u64).await;
+        self.sources
+            .pace
+            .spent(300 + (FOLD_CALL_UNITS + FOLD_UNITS * rows.len() as u64) * calls.len() as u64)
+            .await;
+        let finder = rows.finder();
         let mut there = Vec::with_capacity(calls.len());
         for call in calls {
             let Output::Field { wanted, as_type, cast } = &self.projection.outputs[self.calls[*call].column]
@@ -291,7 +303,7 @@ impl<D: Disk> Fold<'_, D> {
                 continue;
             };
             let name = &self.projection.wanted[*wanted];
-            let stored = rows.field(name).map(|at| &rows.columns[at]);
+            let stored = finder.position(name).map(|at| &rows.columns[at]);
             let column = stored.and_then(|column| {
                 if column.field_type() == *as_type {
                     Some(std::borrow::Cow::Borrowed(column))

@@ -141,9 +141,10 @@ impl Projection {
 
     /// Whether some output has a value in each of these rows, so that none of them is left out.
     pub fn keeps_every_row(&self, rows: &Rows) -> bool {
+        let finder = rows.finder();
         self.outputs.iter().any(|output| match output {
             Output::Field { wanted, as_type, .. } => {
-                let column = rows.field(&self.wanted[*wanted]).map(|at| &rows.columns[at]);
+                let column = finder.position(&self.wanted[*wanted]).map(|at| &rows.columns[at]);
                 column.is_some_and(|column| column.present.is_none() && column.field_type() == *as_type)
             }
             Output::Tag { .. } => false,

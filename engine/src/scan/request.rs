@@ -170,6 +170,32 @@ pub enum TagFilter {
     Constant(bool),
 }
 
+impl TagFilter {
+    /// All of the conditions; those that are such lists themselves are taken apart.
+    pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Vec::new();
+        for part in parts {
+            match part {
+                Self::And(inner) => all.extend(inner),
+                part => all.push(part),
+            }
+        }
+        Self::And(all)
+    }
+
+    /// Any of the conditions; those that are such lists themselves are taken apart.
+    pub fn any(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut any = Vec::new();
+        for part in parts {
+            match part {
+                Self::Or(inner) => any.extend(inner),
+                part => any.push(part),
+            }
+        }
+        Self::Or(any)
+    }
+}
+
 /// A row expression. Comparisons of unlike types are false; an absent operand makes arithmetic absent and a comparison
 /// false.
 #[derive(Debug, Clone, PartialEq)]

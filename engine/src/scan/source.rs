@@ -237,7 +237,8 @@ impl<D: Disk> Sources<D> {
                 }
             });
         }
-        let mut stream = SeriesStream { feeds, matcher, heap: BinaryHeap::new() };
+        let work = matcher.work();
+        let mut stream = SeriesStream { feeds, matcher, work, heap: BinaryHeap::new() };
         for source in 0..self.list.len() {
             stream.advance(self, source as u32).await?;
         }
@@ -264,7 +265,8 @@ impl<D: Disk> Sources<D> {
         match &self.list[source as usize] {
             Source::Cache(cache) => {
                 let rows = cache.read(position, time, Some(wanted));
-                self.pace.spent(64 * rows.as_ref().map_or(0, Rows::len) as u64).await;
+                let cells = rows.as_ref().map_or(0, |rows| rows.len() * (rows.fields.len() + 1));
+                self.pace.spent(500 + 20 * cells as u64).await;
                 let block = rows.and_then(|rows| {
                     Some(Block {
                         time_min: *rows.times.first()?,
@@ -548,6 +550,8 @@ impl ColumnFacts {
 pub struct SeriesStream<D: Disk> {
     feeds: Vec<Feed<D>>,
     matcher: TagMatcher,
+    /// About the nanoseconds the matcher takes for a key.
+    work: u64,
     /// The next series of each source that has one.
     heap: BinaryHeap<Reverse<Next>>,
 }
@@ -641,7 +645,7 @@ impl<D: Disk> SeriesStream<D> {
             (Source::Cache(cache), Feed::Cache { positions, next }) => {
                 while let Some(&position) = positions.get(*next) {
                     *next += 1;
-                    sources.pace.spent(100).await;
+                    sources.pace.spent(300 + self.work).await;
                     if cache.row_count(position) == 0 {
                         continue;
                     }
@@ -655,7 +659,7 @@ impl<D: Disk> SeriesStream<D> {
                 }
             }
             (Source::File { file, .. }, Feed::All { cursor, bare, prefix }) => loop {
-                sources.pace.spent(500).await;
+                sources.pace.spent(500 + self.work).await;
                 let Some(series) = cursor.next().await? else { break };
                 if let Some(wanted) = bare.take() {
                     // Other measurements (`m!`) may sort between `m` and `m,…`.

@@ -31,6 +31,8 @@ const SLOTS_MAX: usize = 1 << 20;
 const SEASON_MAX: usize = 1024;
 /// Nanoseconds, about, that one point of a walk takes.
 const SLOT_NS: usize = 5;
+/// Points of a walk between two chances to give way.
+const STEP_SLOTS: usize = 8192;
 
 /// Forecast (and fit) of the points of one series; absent points are holes to be bridged.
 pub async fn forecast(
@@ -96,7 +98,7 @@ pub async fn forecast(
     }
     let Some((_, mut parameters)) = best else { return Ok(Vec::new()) };
     bound(&mut parameters);
-    let fitted = model.run(&parameters, slots + wanted.horizon);
+    let fitted = model.run(&parameters, slots + wanted.horizon, control).await?;
     let points = fitted
         .into_iter()
         .enumerate()
@@ -146,7 +148,7 @@ impl Model<'_> {
     }
 
     /// The fit, and `length` slots of forecast beyond the series.
-    fn run(&self, parameters: &[f64], length: usize) -> Vec<f64> {
+    async fn run(&self, parameters: &[f64], length: usize, control: &Control) -> Result<Vec<f64>> {
         let [alpha, beta, gamma, phi] = [parameters[0], parameters[1], parameters[2], parameters[3]];
         let mut level = parameters[4];
         let mut trend = parameters[5];
@@ -156,6 +158,9 @@ impl Model<'_> {
         let mut damping = 0.0;
         let mut power = phi;
         for slot in 1..length {
+            if slot % STEP_SLOTS == 0 {
+                control.spent((SLOT_NS * STEP_SLOTS) as u64).await?;
+            }
             let at = slot % self.season;
             let share = if self.seasonal { seasons[at] } else { 1.0 };
             let known = self.series.get(slot).copied().filter(|value| !value.is_nan());
@@ -178,21 +183,23 @@ impl Model<'_> {
                 }
             }
         }
-        out
+        control.spent((SLOT_NS * (length % STEP_SLOTS + parameters.len())) as u64).await?;
+        Ok(out)
     }
 
     /// Sum of the squared errors of the fit.
-    fn error(&self, parameters: &[f64]) -> f64 {
+    async fn error(&self, parameters: &[f64], control: &Control) -> Result<f64> {
         let mut parameters = parameters.to_vec();
         bound(&mut parameters);
-        let fitted = self.run(&parameters, self.series.len());
-        let error: f64 = fitted
-            .iter()
-            .zip(self.series)
-            .filter(|(_, value)| !value.is_nan())
-            .map(|(fit, value)| (fit - value).powi(2))
-            .sum();
-        if error.is_nan() { f64::INFINITY } else { error }
+        let fitted = self.run(&parameters, self.series.len(), control).await?;
+        let mut error = 0.0;
+        for (fitted, values) in fitted.chunks(STEP_SLOTS).zip(self.series.chunks(STEP_SLOTS)) {
+            for (fit, value) in fitted.iter().zip(values).filter(|(_, value)| !value.is_nan()) {
+                error += (fit - value).powi(2);
+            }
+            control.spent(values.len() as u64).await?;
+        }
+        Ok(if error.is_nan() { f64::INFINITY } else { error })
     }
 }
 
@@ -213,10 +220,8 @@ fn bound(parameters: &mut [f64]) {
 /// The downhill simplex method from a start point: (least error, where).
 async fn minimize(model: &Model<'_>, start: Vec<f64>, control: &Control) -> Result<(f64, Vec<f64>)> {
     let n = start.len();
-    let walk_ns = (SLOT_NS * (model.series.len() + n)) as u64;
     let measured = async |point: Vec<f64>| -> Result<(f64, Vec<f64>)> {
-        control.spent(walk_ns).await?;
-        Ok((model.error(&point), point))
+        Ok((model.error(&point, control).await?, point))
     };
     let mut simplex: Vec<(f64, Vec<f64>)> = Vec::with_capacity(n + 1);
     let pn = ((n as f64 + 1.0).sqrt() - 1.0 + n as f64) / (n as f64 * 2f64.sqrt());
@@ -229,10 +234,16 @@ async fn minimize(model: &Model<'_>, start: Vec<f64>, control: &Control) -> Resu
     }
     for _ in 0..ITERATIONS_MAX {
         simplex.sort_by(|a, b| a.0.total_cmp(&b.0));
-        control.spent((n * n) as u64).await?;
-        let centroid: Vec<f64> = (0..n)
-            .map(|at| simplex[..n].iter().map(|(_, point)| point[at]).sum::<f64>() / n as f64)
-            .collect();
+        let mut centroid = vec![0.0; n];
+        for (_, point) in &simplex[..n] {
+            for (sum, x) in centroid.iter_mut().zip(point) {
+                *sum += x;
+            }
+            control.spent(n as u64).await?;
+        }
+        for sum in &mut centroid {
+            *sum /= n as f64;
+        }
         let worst = simplex[n].1.clone();
         let towards = |factor: f64| -> Vec<f64> {
             let pairs = centroid.iter().zip(&worst);

@@ -59,7 +59,9 @@ impl Node {
             .append(true)
             .open(self.folder.path().join("log"))
             .expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_tidemarkd"))
+        // Figures are taken of a release build, named by the environment.
+        let built = env!("CARGO_BIN_EXE_tidemarkd").into();
+        let child = Command::new(std::env::var_os("TIDEMARK_BINARY").unwrap_or(built))
             .args(["run", "-config"])
             .arg(&config)
             .env("TIDEMARK_META_DIR", self.data.join("meta"))
