@@ -178,7 +178,9 @@ impl<'a> CallState<'a> {
                 finish_stage(stage, plan, ascending, buckets_max, ending, control).await?;
             if let CallNode::Reduce { fill, windows, .. } = &plan.node {
                 let windows = (fills && fill.is_some()).then_some(windows);
-                if let Some(row) = ending.row(&points.times, &holes, windows, ascending) {
+                if ending.has_company && !ending.is_inner {
+                    ending.put_off(&points.times, &holes, windows, ascending);
+                } else if let Some(row) = ending.row(&points.times, &holes, windows, ascending) {
                     points.keep(0..row);
                 }
             }
@@ -202,9 +204,43 @@ pub struct Ending {
     left: u64,
     /// The call stands in another, which asks but once.
     is_inner: bool,
+    /// There are other calls beside: they keep the answer going.
+    has_company: bool,
+    /// Beside other calls: questions that bring nothing before the next point does.
+    late: u64,
 }
 
 impl Ending {
+    pub fn new(has_company: bool) -> Self {
+        Self { has_company, ..Self::default() }
+    }
+
+    /// Beside other calls a window without a result uses up a question, of which each row of the answer asks two: one for
+    /// the next time, one for its value. Windows that a fill makes use up such ones unseen.
+    fn put_off(&mut self, times: &[i64], holes: &[usize], windows: Option<&Windows>, ascending: bool) {
+        let leading = holes.iter().take_while(|at| **at == 0).count() as u64;
+        let unseen = leading.min(self.left);
+        self.late += leading - unseen;
+        self.left -= unseen;
+        if let Some(last) = times.last() {
+            let trailing = holes.iter().rev().take_while(|at| **at == times.len()).count() as u64;
+            self.left = windows
+                .map_or(0, |windows| windows_after(windows, *last, ascending))
+                .saturating_sub(trailing);
+        }
+    }
+
+    /// Asks once; whether there is an answer. `has_more`: of points in the series; without, the question goes to the next
+    /// series, whose first windows may be without a result, too.
+    fn asked(&mut self, has_more: bool) -> bool {
+        if self.late > 0 {
+            self.late -= 1;
+            return false;
+        }
+        self.left += u64::from(!has_more);
+        has_more
+    }
+
     /// The row before which the series' points end, if they do. `holes`: rows before which a window gave no result.
     /// `windows`: those that are filled.
     fn row(
@@ -307,11 +343,7 @@ fn push_stage(
             let carried: Vec<&Column> = aux.iter().map(|at| &columns[*at]).collect();
             let CallNode::Reduce { function, windows, at_window, per, .. } = &call.node else { return };
             let input = plan.inputs[*column].kind.field_type().unwrap_or(FieldType::Float);
-            // Several calls side by side are asked again whatever they gave; one that stands in another is not.
-            let is_inner = !plan.calls.iter().any(|outer| std::ptr::eq(outer, call));
-            let ends = plan.calls.len() == 1 || is_inner;
-            let make =
-                || Reducer::new(function.clone(), *windows, *at_window, input, aux_types, *seed).ending(ends);
+            let make = || Reducer::new(function.clone(), *windows, *at_window, input, aux_types, *seed);
             if per.is_empty() {
                 let reducer = reducers.entry(Vec::new()).or_insert_with(make);
                 if whole {
@@ -526,6 +558,7 @@ fn from_partials(
 /// Points of several calls side by side: one row per time any of them has.
 pub async fn join(
     calls: Vec<Points>,
+    endings: &mut [Ending],
     ascending: bool,
     fill_with: Fill,
     control: &Control,
@@ -534,7 +567,8 @@ pub async fn join(
     let same =
         calls.split_first().is_none_or(|(first, rest)| rest.iter().all(|other| other.times == first.times));
     let repeats = calls.first().is_some_and(|first| first.times.windows(2).any(|pair| pair[0] == pair[1]));
-    if calls.len() == 1 || (same && !repeats) {
+    let is_late = endings.iter().any(|ending| ending.late > 0);
+    if calls.len() == 1 || (same && !repeats && !is_late) {
         let times = calls.first_mut().map(|first| std::mem::take(&mut first.times)).unwrap_or_default();
         let mut columns = Vec::with_capacity(calls.len());
         for call in calls {
@@ -545,22 +579,27 @@ pub async fn join(
     let mut at = vec![0usize; calls.len()];
     let mut times = Vec::new();
     let mut columns: Vec<Column> = calls.iter().map(|call| Column::empty(call.values.field_type())).collect();
-    loop {
+    while calls.iter().zip(&at).any(|(call, at)| *at < call.times.len()) {
         let mut next: Option<i64> = None;
-        for (call, at) in calls.iter().zip(&at) {
-            if let Some(time) = call.times.get(*at) {
+        for ((call, at), ending) in calls.iter().zip(&at).zip(endings.iter_mut()) {
+            if ending.asked(*at < call.times.len())
+                && let Some(time) = call.times.get(*at)
+            {
                 next = Some(
                     next.map_or(*time, |next| if ascending { next.min(*time) } else { next.max(*time) }),
                 );
             }
         }
-        let Some(time) = next else { break };
+        // InfluxDB would end here when no other series follows, and lose what is late.
+        let Some(time) = next else { continue };
         times.push(time);
         if times.len().is_multiple_of(STEP_POINTS) {
             control.spent((STEP_POINTS * calls.len()) as u64 * POINT_NS).await?;
         }
-        for ((call, at), column) in calls.iter().zip(&mut at).zip(&mut columns) {
-            if call.times.get(*at) == Some(&time) {
+        for (((call, at), column), ending) in
+            calls.iter().zip(&mut at).zip(&mut columns).zip(endings.iter_mut())
+        {
+            if ending.asked(*at < call.times.len()) && call.times.get(*at) == Some(&time) {
                 rows::append(column, &call.values, *at..*at + 1);
                 *at += 1;
             } else {

@@ -74,7 +74,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             group: None,
             ready: VecDeque::new(),
             gathered: Gathered::default(),
-            endings: vec![Ending::default(); plan.calls.len()],
+            endings: vec![Ending::new(plan.calls.len() > 1); plan.calls.len()],
             ended: false,
         }
     }
@@ -243,7 +243,8 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             }
             aux = aux.into_iter().map(|column| fill::fill_absent(column, self.plan.fill)).collect();
         }
-        let (times, mut columns) = join(finished, self.plan.ascending, self.plan.fill, &self.control).await?;
+        let (times, mut columns) =
+            join(finished, &mut self.endings, self.plan.ascending, self.plan.fill, &self.control).await?;
         columns.extend(aux);
         if self.plan.fill == Fill::Previous {
             columns = columns.iter().map(|column| carry_forward(column, &mut None)).collect();

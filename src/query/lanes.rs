@@ -4,6 +4,8 @@
 //! comes first depends on all of them, so that it may be another one for every call. Calls whose results hang on it are
 //! therefore given lanes of their own, one per field; all others share one, as all do where times cannot meet.
 //!
+//! What the cores fold is one lane, too: see [`super::edges`] for `first` and `last` in it.
+//!
 //! `first` and `last` of a whole range look at one row of each series only, those of the first (last) shard group that
 //! has any: of the two rows on top of InfluxDB's heap of them the better one is the result, whatever the others hold.
 
@@ -128,7 +130,7 @@ impl Way {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Meeting {
+pub enum Meeting {
     /// No two series are of one tag set.
     None,
     Some,
@@ -137,7 +139,7 @@ enum Meeting {
 }
 
 /// Whether rows of equal times may meet in a tag set of the measurement.
-async fn meeting<D: DataSource>(
+pub async fn meeting<D: DataSource>(
     source: &D,
     scan: &MeasurementScan,
     plan: &Plan,
@@ -239,7 +241,8 @@ impl<'a, D: DataSource> Lanes<'a, D> {
                 None => ways.push((way, vec![at])),
             }
         }
-        if ways.iter().all(|(way, _)| *way == Way::Together) || !self.meets().await? {
+        let is_plain = self.plan.partials.is_some() || ways.iter().all(|(way, _)| *way == Way::Together);
+        if is_plain || !self.meets().await? {
             ways = vec![(Way::Together, (0..self.plan.calls.len()).collect())];
         }
         let Self { plan, source, control, seed, .. } = self;

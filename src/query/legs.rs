@@ -16,6 +16,7 @@ use crate::influxql::ast::Fill;
 
 use super::condition::{MAX_TIME, MIN_TIME};
 use super::control::Control;
+use super::edges::Edges;
 use super::error::Result;
 use super::exec::SelectStream;
 use super::heap;
@@ -56,7 +57,8 @@ impl<'a, D: DataSource> Legs<'a, D> {
                     let cap = RowCap::of(plan, scan, source);
                     let first = FirstWindows::of(plan).filter(|_| way == Way::Together);
                     let Some(scan) = way.narrowed(plan, scan) else { continue };
-                    Reading::Scan { scan, way, merged: None, edges: None, cap, first }
+                    let edges = Edges::default();
+                    Reading::Scan { scan, way, merged: None, backwards: None, edges, cap, first }
                 }
                 PlannedSource::Subquery(read) => {
                     interleaved |= plan.sources.len() > 1;
@@ -201,7 +203,8 @@ enum Reading<'a, D: DataSource> {
         way: Way,
         merged: Option<MergedScan<D::Stream>>,
         /// What edges were found, where they came against the direction of the query.
-        edges: Option<std::vec::IntoIter<Merged>>,
+        backwards: Option<std::vec::IntoIter<Merged>>,
+        edges: Edges,
         cap: Option<RowCap>,
         /// The part of the range read first, while it may be all that is needed.
         first: Option<FirstWindows>,
@@ -260,24 +263,27 @@ impl<D: DataSource> Leg<'_, D> {
     async fn fill(&mut self, plan: &Plan, source: &D, control: &Control) -> Result<()> {
         while self.head.is_none() && !self.ended {
             self.head = match &mut self.reading {
-                Reading::Scan { scan, way, merged, edges, cap, first } => {
+                Reading::Scan { scan, way, merged, backwards, edges, cap, first } => {
                     if merged.is_none() {
                         let read = first.as_ref().map_or(plan.read, |first| first.read);
                         *merged = Some(open(scan, plan, source, control, read, *way).await?);
                     }
                     let Some(open) = merged else { return Ok(()) };
-                    if edges.is_none() && way.is_descending(plan) == plan.ascending {
+                    if backwards.is_none() && way.is_descending(plan) == plan.ascending {
                         let mut found = Vec::new();
                         while let Some(edge) = open.next().await? {
                             found.push(edge);
                         }
                         found.reverse();
-                        *edges = Some(found.into_iter());
+                        *backwards = Some(found.into_iter());
                     }
-                    let found = match edges {
-                        Some(edges) => edges.next(),
+                    let mut found = match backwards {
+                        Some(backwards) => backwards.next(),
                         None => open.next().await?,
                     };
+                    if let Some(found) = &mut found {
+                        edges.settle(scan, plan, source, control, found).await?;
+                    }
                     if let Some(tried) = first.take()
                         && !tried.is_enough(found.as_ref())
                     {
@@ -320,7 +326,7 @@ impl<D: DataSource> Leg<'_, D> {
 struct FirstWindows {
     /// Inclusive bounds.
     read: (i64, i64),
-    /// Windows that must have values: all, where empty ones are left out; else one shows that the series has any.
+    /// Windows that must have values of each call: all, where empty ones are left out; else one shows that there are any.
     windows_min: usize,
 }
 
@@ -361,11 +367,17 @@ impl FirstWindows {
     }
 
     fn is_enough(&self, found: Option<&Merged>) -> bool {
-        matches!(found, Some(Merged::Partials { windows, .. }) if windows.len() >= self.windows_min)
+        let Some(Merged::Partials { windows, partials, .. }) = found else { return false };
+        // Each call has to be known to have values, or to have all that are wanted.
+        partials.iter().all(|partial| {
+            let values = partial.values.present.as_ref().map_or(windows.len(), |present| present.count());
+            values >= self.windows_min
+        })
     }
 }
 
-async fn open<D: DataSource>(
+/// Starts the scan of a measurement.
+pub async fn open<D: DataSource>(
     scan: &MeasurementScan,
     plan: &Plan,
     source: &D,

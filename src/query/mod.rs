@@ -15,6 +15,7 @@ pub mod columns;
 pub mod compile;
 pub mod condition;
 pub mod control;
+pub mod edges;
 pub mod error;
 pub mod eval;
 pub mod exec;

@@ -226,3 +226,31 @@ fn an_empty_window_of_an_inner_call_ends_its_answer_beside_other_calls_too() {
         "[[20,null,6],[40,null,7],[60,null,7],[80,null,6"
     );
 }
+
+#[test]
+fn a_call_without_a_value_in_the_windows_of_a_limit_is_filled_if_it_has_one_later() {
+    let source = source("m v=1 10\nm v=2 20\nm v=3 30\nm w=4 40", "");
+    let rest = "FROM m WHERE time >= 10s AND time < 60s GROUP BY time(10s)";
+    let rows = values(&source, &format!("SELECT count(v), count(w), last(w) {rest} LIMIT 2"));
+    assert_eq!(rows, "[[10,1,0,null],[20,1,0,null");
+    let rows = values(&source, &format!("SELECT count(v), count(w), last(w) {rest} fill(9) LIMIT 2"));
+    assert_eq!(rows, "[[10,1,9,9],[20,1,9,9");
+    let rows = values(&source, &format!("SELECT sum(v), sum(w) {rest} fill(none) LIMIT 2"));
+    assert_eq!(rows, "[[10,1,null],[20,2,null],[40,null,4");
+}
+
+#[test]
+fn windows_without_a_percentile_put_off_its_column_beside_other_calls() {
+    // Eight windows; those before the last have too few points for the percentile.
+    let lines: String = (0..7)
+        .map(|window| format!("m v={window},w=1 {}\n", window * 10))
+        .chain((0..10).map(|point| format!("m v={point},w=1 {}\n", 70 + point)))
+        .collect();
+    let source = source(&lines, "");
+    let rest = "FROM m WHERE time >= 0s AND time < 80s GROUP BY time(10s)";
+    assert_eq!(
+        values(&source, &format!("SELECT last(w), percentile(v, 10) {rest}")),
+        "[[0,1,null],[10,1,null],[20,1,null],[30,1,null],[0,null,null],[10,null,null],[20,null,null],[30,null,null],\
+         [40,1,null],[50,1,null],[60,1,null],[70,1,0"
+    );
+}

@@ -298,7 +298,7 @@ impl<D: Disk> Scan<D> {
 
 fn part_of(partial: &PartialColumn, start: usize, end: usize) -> PartialColumn {
     let times = partial.times.get(start..end).unwrap_or_default().to_vec();
-    PartialColumn { values: partial.values.slice(start, end), times }
+    PartialColumn { values: partial.values.slice(start, end), times, tied: partial.tied }
 }
 
 #[cfg(all(test, feature = "sim"))]

@@ -57,6 +57,8 @@ struct Selected<T> {
     values: Vec<T>,
     times: Vec<i64>,
     present: Bitmap,
+    /// Of first and last: whether more than one value of that time was offered.
+    tied: Bitmap,
 }
 
 impl PartialTable {
@@ -183,6 +185,9 @@ impl PartialTable {
             let slot = self.slot(*start);
             for (state, partial) in self.states.iter_mut().zip(partials) {
                 state.merge(slot, partial, from);
+                if partial.tied && partial.times.get(from).copied() == state.selected_time(slot) {
+                    state.tie(slot);
+                }
             }
         }
     }
@@ -345,6 +350,41 @@ impl State {
         }
     }
 
+    fn is_tied(&self, slot: usize) -> bool {
+        match self {
+            Self::Float(selected) => selected.tied.get(slot),
+            Self::Integer(selected) => selected.tied.get(slot),
+            Self::Unsigned(selected) => selected.tied.get(slot),
+            Self::Boolean(selected) => selected.tied.get(slot),
+            Self::String(selected) => selected.tied.get(slot),
+            _ => false,
+        }
+    }
+
+    fn tie(&mut self, slot: usize) {
+        match self {
+            Self::Float(selected) => selected.tied.set(slot, true),
+            Self::Integer(selected) => selected.tied.set(slot, true),
+            Self::Unsigned(selected) => selected.tied.set(slot, true),
+            Self::Boolean(selected) => selected.tied.set(slot, true),
+            Self::String(selected) => selected.tied.set(slot, true),
+            _ => {}
+        }
+    }
+
+    /// The time of what is selected.
+    fn selected_time(&self, slot: usize) -> Option<i64> {
+        let (times, present) = match self {
+            Self::Float(selected) => (&selected.times, &selected.present),
+            Self::Integer(selected) => (&selected.times, &selected.present),
+            Self::Unsigned(selected) => (&selected.times, &selected.present),
+            Self::Boolean(selected) => (&selected.times, &selected.present),
+            Self::String(selected) => (&selected.times, &selected.present),
+            _ => return None,
+        };
+        present.get(slot).then(|| times[slot])
+    }
+
     fn take(&mut self, order: &[usize]) -> PartialColumn {
         let mut bits = Bitmap::default();
         order.iter().for_each(|slot| bits.push(self.is_present(*slot)));
@@ -367,10 +407,11 @@ impl State {
             }
             Self::Never(field_type) => {
                 let values = Column::absent(*field_type, order.len());
-                return PartialColumn { values, times: Vec::new() };
+                return PartialColumn { values, times: Vec::new(), tied: false };
             }
         };
-        PartialColumn { values: Column { data, present }, times }
+        let tied = order.iter().any(|slot| self.is_tied(*slot));
+        PartialColumn { values: Column { data, present }, times, tied }
     }
 }
 
@@ -405,17 +446,30 @@ impl<T: Copy + Default> Totals<T> {
 
 impl<T: PartialOrd> Selected<T> {
     fn new(kind: PartialKind) -> Self {
-        Self { kind, values: Vec::new(), times: Vec::new(), present: Bitmap::default() }
+        Self {
+            kind,
+            values: Vec::new(),
+            times: Vec::new(),
+            present: Bitmap::default(),
+            tied: Bitmap::default(),
+        }
     }
 
     fn add_slot(&mut self, zero: T) {
         self.values.push(zero);
         self.times.push(0);
         self.present.push(false);
+        self.tied.push(false);
     }
 
     #[inline]
     fn offer(&mut self, slot: usize, time: i64, value: T) {
+        if matches!(self.kind, PartialKind::First | PartialKind::Last) && self.present.get(slot) {
+            let is_tie = time == self.times[slot];
+            if is_tie || self.could_win_at(slot, time, time) {
+                self.tied.set(slot, is_tie);
+            }
+        }
         if self.could_win(slot, &value, time, time) {
             self.set(slot, time, value);
         }

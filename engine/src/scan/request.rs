@@ -64,7 +64,7 @@ pub enum ScanOutput {
 }
 
 /// A partial aggregate of one field column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PartialCall {
     /// Position in [`ScanRequest::columns`].
     pub column: usize,
@@ -142,6 +142,9 @@ pub struct PartialColumn {
     pub values: Column,
     /// Times of the selected values for Min, Max, First, Last; empty otherwise.
     pub times: Vec<i64>,
+    /// Whether several series had a value at the time of First, or Last: exactly where there is one window; of several,
+    /// some may have.
+    pub tied: bool,
 }
 
 /// A condition on tags alone; a missing tag is the empty string.

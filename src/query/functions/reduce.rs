@@ -75,8 +75,7 @@ pub struct Reducer {
     values: Column,
     aux: Vec<Column>,
     random: u64,
-    may_end: bool,
-    /// Results there were before each window whose points gave none; kept where that may be the end.
+    /// Results there were before each window whose points gave none.
     pub holes: Vec<usize>,
     pub out: Points,
 }
@@ -111,7 +110,6 @@ impl Reducer {
             values: Column::empty(input),
             aux: aux.iter().map(|field_type| Column::empty(*field_type)).collect(),
             random: seed | 1,
-            may_end: true,
             holes: Vec::new(),
         }
     }
@@ -132,12 +130,6 @@ impl Reducer {
     /// Ends the series.
     pub fn finish(&mut self) {
         self.close();
-    }
-
-    /// Whether a window without a result may be the end.
-    pub fn ending(mut self, may_end: bool) -> Self {
-        self.may_end = may_end;
-        self
     }
 
     pub fn bytes(&self) -> u64 {
@@ -224,7 +216,7 @@ impl Reducer {
                     let row = sorted_rows(&self.values)[position as usize];
                     let time = at(row);
                     self.out.push_row(time, &self.values, &self.aux, row);
-                } else if self.may_end {
+                } else {
                     self.holes.push(self.out.times.len());
                 }
             }

@@ -64,6 +64,15 @@ fn check(series: &[Rows], window: Window, windows: &[i64], partials: &[PartialCo
             .collect();
         assert_eq!(got, naive(series, window, *start));
     }
+    for (partial, is_first) in [(&partials[4], true), (&partials[5], false)] {
+        let shares_its_edge = |start: &i64| {
+            let is_there = |row: &&(i64, Option<i64>)| row.1.is_some() && window.start_of(row.0) == *start;
+            let times: Vec<i64> = series.iter().flatten().filter(is_there).map(|row| row.0).collect();
+            let edge = if is_first { times.iter().min() } else { times.iter().max() };
+            times.iter().filter(|time| Some(*time) == edge).count() > 1
+        };
+        assert!(partial.tied || !starts.iter().any(shares_its_edge));
+    }
 }
 
 fn table_of(series: &[Rows], window: Window) -> PartialTable {
@@ -127,4 +136,22 @@ fn windows_without_any_value_are_left_out_and_order_can_be_reversed() {
     let values = [Some(Value::Integer(1)), None, Some(Value::Integer(2))];
     table.fold_rows(&[5, 15, 25], &[column(FieldType::Integer, &values)]);
     assert_eq!(table.finish(true).0, vec![20, 0]);
+}
+
+#[test]
+fn a_shared_time_is_told_until_a_better_one_takes_its_place() {
+    let calls = [PartialKind::First, PartialKind::Last].map(|kind| PartialCall { column: 0, kind });
+    let told = |series: &[(i64, i64)]| {
+        let mut table = PartialTable::new(None, 0, &calls, &[FieldType::Integer]);
+        for (time, value) in series {
+            table.fold_rows(&[*time], &[column(FieldType::Integer, &[Some(Value::Integer(*value))])]);
+        }
+        let (_, partials) = table.finish(false);
+        (partials[0].tied, partials[1].tied)
+    };
+    assert_eq!(told(&[(5, 1)]), (false, false));
+    assert_eq!(told(&[(5, 2), (5, 1)]), (true, true));
+    assert_eq!(told(&[(5, 1), (5, 2), (4, 1)]), (false, true));
+    assert_eq!(told(&[(5, 1), (5, 1), (6, 1), (4, 1)]), (false, false));
+    assert_eq!(told(&[(4, 1), (6, 1), (6, 3), (5, 1)]), (false, true));
 }
