@@ -590,8 +590,11 @@ pub async fn join(
                 );
             }
         }
-        // InfluxDB would end here when no other series follows, and lose what is late.
-        let Some(time) = next else { continue };
+        let Some(time) = next else {
+            // InfluxDB would end here when no other series follows, and lose what is late.
+            endings.iter_mut().for_each(|ending| ending.late = 0);
+            continue;
+        };
         times.push(time);
         if times.len().is_multiple_of(STEP_POINTS) {
             control.spent((STEP_POINTS * calls.len()) as u64 * POINT_NS).await?;
