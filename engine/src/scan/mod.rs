@@ -4,8 +4,7 @@
 //! [`Scan::next`] gives chunk after chunk. Dropping the scan ends it and gives its memory back.
 //!
 //! 1. [`source`]: the shards' files and caches as numbered sources; which series pass the tag filter, in key order.
-//! 2. series are put into tag sets by the dimensions, tag sets into the order of the scan. Without dimensions there is one tag
-//!    set, and its series are streamed, never listed.
+//! 2. [`tag_sets`]: series are put into tag sets by the dimensions, tag sets into the order of the scan.
 //! 3. [`cursor`]: one series in time order out of all its sources, blocks read as late as possible.
 //! 4. [`projection`], [`filter`]: the row filter, the columns asked for in the types asked for.
 //! 5. rows: [`rows`] merges the series of a tag set by time, or keeps the first rows only;
@@ -21,35 +20,35 @@ pub mod cursor;
 pub mod filter;
 pub mod fold;
 pub mod gather;
+pub mod in_order;
 pub mod partial;
+pub mod passes;
 pub mod projection;
 pub mod request;
 pub mod rows;
 pub mod select;
 pub mod source;
+pub mod tag_sets;
 pub mod window;
 
 pub use catalog::catalog;
 pub use partial::merge_partials;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::model::series_key;
 use crate::pool::Reservation;
 use crate::shard::ShardView;
 
 use budget::Budget;
 use fold::Fold;
+use in_order::InOrder;
 use projection::Projection;
 use request::{PartialColumn, ScanChunk, ScanGroup, ScanOutput, ScanRequest};
 use rows::{CHUNK_ROWS, Merge, Reading, TOP_ROWS_MAX, Top};
-use source::{FoundSeries, SeriesStream, ShardSources, Sources};
-
-/// Series of a listed tag set whose blocks are kept as they were found; those of the rest are looked up once more, so
-/// that the index pages of a million series are not held at once.
-const BLOCKS_KEPT_SERIES_MAX: u64 = 20_000;
+use source::{FoundSeries, ShardSources, Sources};
+use tag_sets::{BLOCKS_KEPT_SERIES_MAX, Members, TagSets};
 
 /// A running scan of one core. See the module's head.
 pub struct Scan<D: Disk> {
@@ -57,25 +56,13 @@ pub struct Scan<D: Disk> {
     request: ScanRequest,
     projection: Projection,
     budget: Budget,
-    groups: Groups<D>,
-    /// The tag set whose rows are being merged.
-    merging: Option<(ScanGroup, Merge)>,
+    groups: TagSets<D>,
+    /// Bytes that the series of the tag set at hand count for.
+    group_held: u64,
+    /// The tag set whose rows are being handed out.
+    merging: Option<InOrder>,
     ready: VecDeque<ScanChunk>,
     series_found: u64,
-}
-
-/// The tag sets still to come.
-enum Groups<D: Disk> {
-    Unresolved,
-    /// One tag set, its series streamed.
-    One(Option<SeriesStream<D>>),
-    Many(VecDeque<(ScanGroup, Vec<FoundSeries>)>),
-}
-
-/// The series of one tag set.
-enum Members<D: Disk> {
-    Stream(SeriesStream<D>),
-    List(VecDeque<FoundSeries>),
 }
 
 impl<D: Disk> Scan<D> {
@@ -107,7 +94,8 @@ impl<D: Disk> Scan<D> {
             projection: Projection::new(&request)?,
             budget: Budget::new(request.budget_bytes, reservation),
             request,
-            groups: Groups::Unresolved,
+            groups: TagSets::Unresolved,
+            group_held: 0,
             merging: None,
             ready: VecDeque::new(),
             series_found: 0,
@@ -120,13 +108,20 @@ impl<D: Disk> Scan<D> {
             if let Some(chunk) = self.ready.pop_front() {
                 return Ok(Some(chunk));
             }
-            if let Some((group, mut merge)) = self.merging.take() {
-                match merge.next(&self.reading(), &group).await? {
-                    Some(chunk) => {
-                        self.merging = Some((group, merge));
+            if let Some(mut merging) = self.merging.take() {
+                match merging.next(&self.reading()).await {
+                    Ok(Some(chunk)) => {
+                        self.merging = Some(merging);
                         return Ok(Some(chunk));
                     }
-                    None => merge.finish(&self.budget),
+                    Ok(None) => merging.finish(&self.reading()),
+                    Err(Error::Budget { .. }) if merging.has_another_way() => {
+                        let passes = merging.in_passes(&self.reading());
+                        self.forget_group();
+                        self.merging = Some(passes);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             let Some((group, members)) = self.next_group().await? else { return Ok(None) };
@@ -137,9 +132,15 @@ impl<D: Disk> Scan<D> {
                 }
                 ScanOutput::Rows { limit, ahead } => {
                     let (limit, ahead) = (*limit, *ahead);
-                    let found = self.listed(members).await?;
-                    let merge = Merge::new(&self.reading(), found, limit, ahead).await?;
-                    self.merging = Some((group, merge));
+                    let merge = match self.merge(members, limit, ahead).await {
+                        Ok(merge) => Some(merge),
+                        Err(Error::Budget { .. }) if !ahead => {
+                            self.forget_group();
+                            None
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    self.merging = Some(self.in_order(group, merge, limit));
                 }
             }
         }
@@ -156,67 +157,27 @@ impl<D: Disk> Scan<D> {
     }
 
     async fn next_group(&mut self) -> Result<Option<(ScanGroup, Members<D>)>> {
-        if let Groups::Unresolved = self.groups {
-            self.groups = self.resolve().await?;
-        }
-        Ok(match &mut self.groups {
-            Groups::Unresolved => None,
-            Groups::One(stream) => {
-                stream.take().map(|stream| (ScanGroup { values: Vec::new() }, Members::Stream(stream)))
-            }
-            Groups::Many(groups) => {
-                let next = groups.pop_front();
-                next.map(|(group, list)| (group, Members::List(list.into())))
-            }
-        })
+        self.forget_group();
+        let next = self.groups.next(&self.sources, &self.request, &self.budget).await?;
+        Ok(next.map(|(group, members, held)| {
+            self.group_held = held;
+            (group, members)
+        }))
     }
 
-    async fn resolve(&mut self) -> Result<Groups<D>> {
-        if self.request.time.is_empty() {
-            return Ok(Groups::One(None));
-        }
-        let series = self.request.series.as_ref();
-        let mut stream = self.sources.series(series).await?;
-        if self.request.dimensions.is_empty() {
-            return Ok(Groups::One(Some(stream)));
-        }
-        let mut groups: BTreeMap<Vec<Vec<u8>>, Vec<FoundSeries>> = BTreeMap::new();
-        while let Some(mut found) = stream.next(&self.sources).await? {
-            self.count_series()?;
-            if self.series_found > BLOCKS_KEPT_SERIES_MAX {
-                found.forget_blocks();
-            }
-            let values: Vec<Vec<u8>> = self
-                .request
-                .dimensions
-                .iter()
-                .map(|name| series_key::tag_value(&found.key, name).unwrap_or_default().into_owned())
-                .collect();
-            let text: usize = values.iter().map(|value| value.len() + 24).sum();
-            self.budget.take((text + found.bytes()) as u64)?;
-            self.sources.pace.spent(500).await;
-            groups.entry(values).or_default().push(found);
-        }
-        let groups = groups.into_iter().map(|(values, list)| (ScanGroup { values }, list));
-        Ok(Groups::Many(if self.request.descending { groups.rev().collect() } else { groups.collect() }))
-    }
-
-    fn count_series(&mut self) -> Result<()> {
-        self.series_found += 1;
-        let max = self.request.series_max;
-        if max > 0 && self.series_found > max {
-            return Err(Error::Limit { name: "max-select-series", wanted: self.series_found, max });
-        }
-        Ok(())
+    /// Gives back what the series of the tag set at hand count for.
+    fn forget_group(&mut self) {
+        self.budget.give_back(std::mem::take(&mut self.group_held));
     }
 
     async fn next_member(&mut self, members: &mut Members<D>) -> Result<Option<FoundSeries>> {
         match members {
             Members::List(list) => Ok(list.pop_front()),
-            Members::Stream(stream) => {
+            Members::Stream { stream, counts } => {
                 let found = stream.next(&self.sources).await?;
-                if found.is_some() {
-                    self.count_series()?;
+                if found.is_some() && *counts {
+                    self.series_found += 1;
+                    tag_sets::check_series(self.series_found, self.request.series_max)?;
                 }
                 Ok(found)
             }
@@ -224,28 +185,48 @@ impl<D: Disk> Scan<D> {
     }
 
     /// All series of a tag set at once.
-    async fn listed(&mut self, mut members: Members<D>) -> Result<Vec<FoundSeries>> {
-        if let Members::List(list) = members {
-            return Ok(list.into());
-        }
-        let mut found = Vec::new();
-        while let Some(mut series) = self.next_member(&mut members).await? {
-            if self.series_found > BLOCKS_KEPT_SERIES_MAX {
-                series.forget_blocks();
+    async fn merge(&mut self, mut members: Members<D>, limit: u64, ahead: bool) -> Result<Merge> {
+        let found = match members {
+            Members::List(list) => list.into(),
+            Members::Stream { .. } => {
+                let mut found = Vec::new();
+                while let Some(mut series) = self.next_member(&mut members).await? {
+                    if found.len() >= BLOCKS_KEPT_SERIES_MAX {
+                        series.forget_blocks();
+                    }
+                    let bytes = series.bytes() as u64;
+                    self.budget.take(bytes)?;
+                    self.group_held += bytes;
+                    found.push(series);
+                }
+                found
             }
-            self.budget.take(series.bytes() as u64)?;
-            found.push(series);
-        }
-        Ok(found)
+        };
+        Merge::new(&self.reading(), found, limit, ahead).await
     }
 
     async fn top(&mut self, group: ScanGroup, mut members: Members<D>, limit: u64) -> Result<()> {
         let mut top = Top::new(limit);
         while let Some(found) = self.next_member(&mut members).await? {
-            top.series(&self.reading(), found).await?;
+            match top.series(&self.reading(), found).await {
+                Ok(()) => {}
+                // So many rows do not fit.
+                Err(Error::Budget { .. }) => {
+                    top.give_up(&self.budget);
+                    self.forget_group();
+                    self.merging = Some(self.in_order(group, None, limit));
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.ready.extend(top.finish(&self.budget, &group));
         Ok(())
+    }
+
+    fn in_order(&self, group: ScanGroup, merge: Option<Merge>, limit: u64) -> InOrder {
+        let filter = tag_sets::filter_of(&self.request, &group);
+        InOrder::new(group, merge, filter, self.request.series_max, limit)
     }
 
     async fn fold(&mut self, group: ScanGroup, mut members: Members<D>) -> Result<()> {

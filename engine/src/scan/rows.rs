@@ -1,6 +1,6 @@
 //! The rows of one tag set, merged by time and series key.
 //!
-//! Two ways, by what is asked for:
+//! Two ways, by what is asked for (a third are [`super::passes`], where there are too many series for one merge):
 //! * [`top`] for a small limit: series after series, keeping the best rows only. A series whose next row cannot be among
 //!   them is not read, so that the first row of a million series costs a few blocks, and memory for the limit's rows;
 //! * [`Merge`] for everything else: all series of the tag set at once, each opened when the merge comes to its first
@@ -42,32 +42,32 @@ pub struct Reading<'a, D: Disk> {
 }
 
 #[inline]
-fn directed(time: i64, descending: bool) -> i64 {
+pub(super) fn directed(time: i64, descending: bool) -> i64 {
     if descending { !time } else { time }
 }
 
 /// One series being read.
-struct SeriesRows {
-    key: Rc<Vec<u8>>,
+pub(super) struct SeriesRows {
+    pub(super) key: Rc<Vec<u8>>,
     cursor: Cursor,
     projection: SeriesProjection,
 }
 
 impl SeriesRows {
     /// `None` when no row of the series can pass.
-    fn open<D: Disk>(reading: &Reading<'_, D>, found: FoundSeries) -> Option<Self> {
+    pub(super) fn open<D: Disk>(reading: &Reading<'_, D>, found: FoundSeries) -> Option<Self> {
         let projection = reading.projection.for_series(&found.key)?;
         let cursor = Cursor::new(reading.sources, &found, reading.time, reading.descending);
         Some(Self { key: Rc::new(found.key), cursor, projection })
     }
 
-    async fn bound<D: Disk>(&mut self, reading: &Reading<'_, D>) -> Result<Option<i64>> {
+    pub(super) async fn bound<D: Disk>(&mut self, reading: &Reading<'_, D>) -> Result<Option<i64>> {
         let bound = self.cursor.bound(reading.sources, &self.key, &reading.projection.wanted).await?;
         Ok(bound.map(|time| directed(time, reading.descending)))
     }
 
     /// The next rows in the direction of the scan, at most about `rows_max` of them; never empty.
-    async fn next<D: Disk>(
+    pub(super) async fn next<D: Disk>(
         &mut self,
         reading: &Reading<'_, D>,
         rows_max: usize,
@@ -157,7 +157,7 @@ fn picked(rows: &OutputRows, order: &[usize]) -> OutputRows {
 }
 
 /// Rows out of several chunks, in the order given.
-fn gathered(chunks: &[Rc<OutputRows>], order: &[RowAt]) -> OutputRows {
+pub(super) fn gathered(chunks: &[Rc<OutputRows>], order: &[RowAt]) -> OutputRows {
     let times = order.iter().map(|(chunk, row)| chunks[*chunk as usize].times[*row as usize]).collect();
     let columns: Vec<&[Column]> = chunks.iter().map(|chunk| chunk.columns.as_slice()).collect();
     OutputRows { times, columns: gather(&columns, order) }
@@ -165,14 +165,14 @@ fn gathered(chunks: &[Rc<OutputRows>], order: &[RowAt]) -> OutputRows {
 
 /// Series keys of a chunk's rows, each once.
 #[derive(Default)]
-struct Keys {
-    keys: Vec<Vec<u8>>,
+pub(super) struct Keys {
+    pub(super) keys: Vec<Vec<u8>>,
     /// By number of the series in the tag set: its position in `keys`.
     positions: hashbrown::HashMap<u32, u32>,
 }
 
 impl Keys {
-    fn position(&mut self, series: u32, key: &[u8]) -> u32 {
+    pub(super) fn position(&mut self, series: u32, key: &[u8]) -> u32 {
         *self.positions.entry(series).or_insert_with(|| {
             self.keys.push(key.to_vec());
             self.keys.len() as u32 - 1
@@ -269,6 +269,11 @@ impl Top {
         self.keys.retain(|(number, _)| numbers.binary_search(number).is_ok());
     }
 
+    /// Gives back what is held.
+    pub fn give_up(self, budget: &Budget) {
+        budget.give_back(self.held);
+    }
+
     /// The chunks of the answer.
     pub fn finish(mut self, budget: &Budget, group: &ScanGroup) -> Vec<ScanChunk> {
         budget.give_back(self.held);
@@ -345,7 +350,10 @@ impl Merge {
         };
         for found in found {
             let Some(mut rows) = SeriesRows::open(reading, found) else { continue };
-            reading.budget.take(SERIES_BYTES)?;
+            if let Err(error) = reading.budget.take(SERIES_BYTES) {
+                merge.finish(reading.budget);
+                return Err(error);
+            }
             match rows.bound(reading).await? {
                 None => reading.budget.give_back(SERIES_BYTES),
                 Some(bound) => {
@@ -356,6 +364,11 @@ impl Merge {
             }
         }
         Ok(merge)
+    }
+
+    /// See [`super::request::ScanOutput::Rows`].
+    pub fn is_ahead(&self) -> bool {
+        self.ahead
     }
 
     /// The next chunk of about [`CHUNK_ROWS`] rows; `None` at the end.
