@@ -1,5 +1,7 @@
 //! Sums the cores' counters: for `/metrics` per core, for `/debug/vars` and `_internal` as the statistics InfluxDB has.
 
+pub mod shards;
+
 use serde_json::{Value, json};
 use tidemark_engine::stats::Stats as StoreStats;
 

@@ -23,6 +23,7 @@ use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::limits::COMPACTION_FILES_MAX;
 use crate::model::{Batch, FieldType, Rows, ShardGroupId, ShardId, TimeRange, series_key};
 use crate::scan::request::ShardRef;
+use crate::stats::ShardWrites;
 use crate::tsm::BlockCache;
 use crate::wait::Gate;
 
@@ -52,6 +53,7 @@ pub struct Shard<D: Disk> {
     pub(crate) is_dropped: Cell<bool>,
     /// What the pools count for it.
     pub(crate) charged: Cell<CacheSize>,
+    pub(crate) writes: Cell<ShardWrites>,
 }
 
 /// The files of a shard, their order and their deletes, at one moment. Cheap to clone.
@@ -301,6 +303,7 @@ impl<D: Disk> Shard<D> {
             merge_files_max: Cell::new(COMPACTION_FILES_MAX),
             is_dropped: Cell::new(false),
             charged: Cell::default(),
+            writes: Cell::default(),
         }
     }
 
@@ -372,6 +375,17 @@ impl<D: Disk> Shard<D> {
         let before = (hot.series(), hot.shapes_used());
         let inserted = hot.insert(&mut index, batch, refused);
         (inserted, before != (hot.series(), hot.shapes_used()))
+    }
+
+    /// Counts a batch that was written.
+    pub(crate) fn note_write(&self, inserted: Inserted) {
+        let mut writes = self.writes.get();
+        writes.batches += 1;
+        writes.points += inserted.rows;
+        writes.values += inserted.values;
+        writes.points_dropped += inserted.refused;
+        writes.points_full += inserted.full;
+        self.writes.set(writes);
     }
 
     /// An entry of a WAL is applied.

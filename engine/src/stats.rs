@@ -1,5 +1,35 @@
 //! Counters of one core's store: plain numbers, read by copying. They only grow, except those called `…_now`.
 
+use crate::model::ShardId;
+
+/// What was written to a shard since its store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardWrites {
+    pub batches: u64,
+    pub points: u64,
+    pub values: u64,
+    /// Rows refused for a field type conflict.
+    pub points_dropped: u64,
+    /// Rows that the cache did not take.
+    pub points_full: u64,
+}
+
+/// What a shard holds, and what was written to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardStats {
+    pub shard: ShardId,
+    /// Within the data's folder.
+    pub folder: String,
+    pub writes: ShardWrites,
+    pub cache_bytes_now: u64,
+    pub tsm_files_now: u64,
+    pub tsm_bytes_now: u64,
+    /// Of the file or cache that has the most: others may have further ones.
+    pub series_now: u64,
+    /// Names, each once.
+    pub measurements: Vec<Vec<u8>>,
+}
+
 /// See the field docs; bytes and counts since the store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {

@@ -15,6 +15,7 @@ mod combine;
 mod commit;
 mod delete;
 mod replay;
+mod shard_stats;
 mod sweep;
 
 use std::cell::{Cell, OnceCell, RefCell};

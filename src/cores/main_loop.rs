@@ -534,6 +534,7 @@ impl<D: Disk> Server<D> {
             }
             CoreRequest::CountSenders(begin) => CoreReply::Senders(self.upstairs.count_senders(begin)),
             CoreRequest::TaggedStats => CoreReply::Tagged(self.upstairs.tagged_stats()),
+            CoreRequest::ShardStats(shards) => CoreReply::Shards(self.store.shard_stats(&shards).await),
         }
     }
 

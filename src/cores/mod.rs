@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use tidemark_engine::index::fields::FieldDefinition;
 use tidemark_engine::model::{ShardGroupId, ShardId};
-use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ScanChunk, ScanRequest};
+use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ScanChunk, ScanRequest, ShardRef};
+use tidemark_engine::stats::ShardStats;
 use tidemark_engine::store::{ShardWrite, WriteOutcome};
 use tidemark_engine::{Error, Result};
 use tidemark_net::pool::Pool;
@@ -379,6 +380,14 @@ impl Cores {
     pub async fn tagged_stats(&self, core: usize) -> Result<Vec<TaggedStats>> {
         match self.call(core, CoreRequest::TaggedStats).await? {
             CoreReply::Tagged(stats) => Ok(stats),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// What these shards of a core hold.
+    pub async fn shard_stats(&self, core: usize, shards: Vec<ShardRef>) -> Result<Vec<ShardStats>> {
+        match self.call(core, CoreRequest::ShardStats(shards)).await? {
+            CoreReply::Shards(stats) => stats,
             _ => Err(mismatch()),
         }
     }

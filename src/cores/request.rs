@@ -6,6 +6,7 @@ use tidemark_engine::Error;
 use tidemark_engine::index::fields::FieldDefinition;
 use tidemark_engine::model::{ShardGroupId, TimeRange};
 use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ShardRef};
+use tidemark_engine::stats::ShardStats;
 use tidemark_engine::store::{DeleteRequest, ForeignEntry, ShardWrite, WriteOutcome};
 
 use super::counters::CoreStats;
@@ -64,6 +65,8 @@ pub enum CoreRequest {
     CountSenders(bool),
     /// Numbers that are kept per listener, destination or database.
     TaggedStats,
+    /// What these shards of the core hold.
+    ShardStats(Vec<ShardRef>),
 }
 
 /// Asks for points of a measurement before a time.
@@ -138,6 +141,7 @@ pub enum CoreReply {
     Ran(Result<(), String>),
     Senders(Vec<SenderCount>),
     Tagged(Vec<TaggedStats>),
+    Shards(Result<Vec<ShardStats>, Error>),
 }
 
 impl CoreRequest {
@@ -145,7 +149,7 @@ impl CoreRequest {
     pub fn priority(&self) -> Priority {
         match self {
             Self::Write { .. } => Priority::Ingest,
-            Self::Catalog(_) => Priority::Query,
+            Self::Catalog(_) | Self::ShardStats(_) => Priority::Query,
             Self::DropShards(_) => Priority::Background,
             Self::Delete(_) => Priority::Ingest,
             Self::RegisterFields { .. }

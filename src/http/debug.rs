@@ -44,7 +44,8 @@ impl Http {
         vars.insert("cmdline".into(), json!(std::env::args().collect::<Vec<_>>()));
         vars.insert("memstats".into(), stats::memory());
         let tagged = stats::tagged(&self.cores).await;
-        for statistic in stats::statistics(&cores, &self.config).into_iter().chain(tagged) {
+        let of_shards = stats::shards::statistics(&self.cores, &self.config).await;
+        for statistic in stats::statistics(&cores, &self.config).into_iter().chain(tagged).chain(of_shards) {
             let values: Map<String, Value> =
                 statistic.values.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
             let tags: Map<String, Value> =

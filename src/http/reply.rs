@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use tidemark_net::http1::Answer;
 
+use super::encode::json::put_string;
 use crate::error::ApiError;
 use crate::runtime::Runtime;
 
@@ -46,8 +47,9 @@ pub fn text_error(status: u16, text: &'static str) -> Response<Answer> {
 
 /// An error: JSON, and its text in a header too. Only 401 has the realm instead.
 pub fn error(error: &ApiError, realm: &str) -> Response<Answer> {
-    let mut body = serde_json::to_vec(&serde_json::json!({ "error": error.text })).unwrap_or_default();
-    body.push(b'\n');
+    let mut body = b"{\"error\":".to_vec();
+    put_string(&mut body, error.text.as_bytes());
+    body.extend_from_slice(b"}\n");
     let mut reply = whole(error.status, JSON, body);
     let headers = reply.headers_mut();
     if error.status == 401 {
@@ -129,6 +131,8 @@ mod tests {
         let reply = error(&ApiError::bad_request("partial write:\n\"x\""), "InfluxDB");
         assert_eq!(reply.status(), 400);
         assert_eq!(reply.headers()[&ERROR], "partial write: \"x\"");
+        let escaped = error(&ApiError::not_found("database not found: \"<x&>\""), "InfluxDB");
+        assert_eq!(escaped.headers()[&ERROR], "database not found: \"<x&>\"");
         let long = error(&ApiError::bad_request("é".repeat(1000)), "InfluxDB");
         assert_eq!(long.headers()[&ERROR].len(), 1024);
     }

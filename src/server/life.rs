@@ -19,7 +19,7 @@ use crate::http::{AccessLog, Http};
 use crate::runtime::{LocalFuture, Priority, Runtime};
 use crate::service::continuous_query::{self, RunRequest};
 use crate::service::subscriber::{self, Subscriber};
-use crate::service::{precreate, retention};
+use crate::service::{monitor, precreate, retention};
 
 use super::inputs;
 use super::start::{Disks, Started, start};
@@ -124,7 +124,7 @@ impl CoreLife {
         let stop = start_listening(&core, &serving, http_socket, unix, self.tls)?;
         inputs::start(&serving, &config, input_sockets, &self.input_tls, &stop, &above.listeners)?;
         if core.cores.this() == 0 {
-            start_services(&core.cores, &config);
+            start_services(&serving, &config);
             above.start_continuous_queries(&serving, &config);
         }
         let _ = self.events.send(Event::Serving);
@@ -260,7 +260,8 @@ impl Upstairs for Above {
 }
 
 /// Starts the periodic work of the node; it runs on core 0 and ends with it.
-fn start_services(cores: &Cores, config: &Config) {
+fn start_services(http: &Rc<Http>, config: &Rc<Config>) {
+    let cores = &http.cores;
     let runtime = cores.runtime();
     if config.retention.enabled {
         runtime
@@ -271,6 +272,10 @@ fn start_services(cores: &Cores, config: &Config) {
         let (interval, advance) = (precreation.check_interval.std(), precreation.advance_period.std());
         runtime
             .spawn(Priority::Control, precreate::run(cores.clone(), interval, advance, config.engine.slices));
+    }
+    if config.monitor.store_enabled {
+        let stored = monitor::run(cores.clone(), Rc::clone(&http.writer), Rc::clone(config));
+        runtime.spawn(Priority::Control, stored);
     }
 }
 

@@ -2,6 +2,7 @@
 //! due (a pure function), and proposes commands; it holds no state that a restart would miss.
 
 pub mod continuous_query;
+pub mod monitor;
 pub mod precreate;
 pub mod retention;
 pub mod subscriber;

@@ -105,6 +105,9 @@ impl Environment for NodeEnvironment {
         let cores = stats::of_all_cores(&self.cores).await;
         let mut all = stats::statistics(&cores, &self.config);
         all.extend(stats::tagged(&self.cores).await);
+        if module.is_none_or(|module| stats::shards::NAMES.contains(&module)) {
+            all.extend(stats::shards::statistics(&self.cores, &self.config).await);
+        }
         all.retain(|statistic| module.is_none_or(|module| statistic.name == module));
         all.sort_by(|a, b| a.name.cmp(b.name));
         let series = all.into_iter().map(|statistic| {

@@ -237,6 +237,7 @@ impl<D: Disk> Store<D> {
                     shard.written_at_ns.set(inner.now_ns.get());
                     self.charge(&shard);
                     full += inserted.full;
+                    shard.note_write(inserted);
                     let mut stats = inner.stats.borrow_mut();
                     stats.batches_written += 1;
                     stats.points_written += inserted.rows;
