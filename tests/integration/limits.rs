@@ -84,3 +84,44 @@ fn browsers_of_other_origins_may_ask_and_ids_come_back() {
     assert_eq!(other.header("request-id").map(str::len), Some(36));
     assert_eq!(other.header("access-control-allow-origin"), None);
 }
+
+/// A query that runs until somebody ends it.
+const ENDLESS: &str = "SELECT holt_winters_with_fit(mean(v), 10, 500) FROM m WHERE time >= 0s AND time < 20000s \
+                       GROUP BY time(100ms) FILL(previous)";
+
+#[test]
+fn an_administrator_finds_a_place_where_queries_are_too_many_and_can_end_one() {
+    let node = Node::start("auth-enabled = true\n[coordinator]\nmax-concurrent-queries = 1\n");
+    let client = node.client();
+    let (root, user) = ("u=root&p=root", "u=alice&p=alice");
+    ask(&client, "", "CREATE USER root WITH PASSWORD 'root' WITH ALL PRIVILEGES");
+    ask(
+        &client,
+        root,
+        "CREATE DATABASE db; CREATE USER alice WITH PASSWORD 'alice'; GRANT ALL ON db TO alice",
+    );
+    assert_eq!(client.write(&format!("{user}&db=db"), "m v=1 1\nm v=2 10000000000000\n").status, 204);
+    std::thread::scope(|scope| {
+        let endless = scope.spawn(|| ask(&node.client(), user, ENDLESS));
+        let mut id = None;
+        let begun = std::time::Instant::now();
+        while id.is_none() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "the query is listed");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            // Looking is never refused, nor does it take the place.
+            let listed = ask(&client, user, "SHOW QUERIES");
+            let json: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+            let rows = json["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
+            let endless =
+                |row: &&serde_json::Value| row[1].as_str().is_some_and(|text| text.contains("holt"));
+            id = rows.iter().find(endless).and_then(|row| row[0].as_u64());
+        }
+        let refused =
+            r#"{"results":[{"statement_id":0,"error":"max-concurrent-queries limit exceeded(1, 1)"}]}"#;
+        assert_eq!(ask(&client, user, "SELECT v FROM m"), refused);
+        assert!(ask(&client, root, "SELECT v FROM m").contains("[1,1]"));
+        assert!(!ask(&client, root, &format!("KILL QUERY {}", id.unwrap_or(0))).contains("error"));
+        assert!(endless.join().expect("an answer").contains("query interrupted"));
+    });
+    assert!(ask(&client, user, "SELECT v FROM m").contains("[1,1]"));
+}

@@ -1,6 +1,7 @@
 //! Starts real nodes and speaks to them as clients do.
 
 mod authentication;
+mod cancellation;
 mod clients;
 mod continuous_query;
 mod full;
@@ -16,6 +17,7 @@ mod prometheus;
 mod query;
 mod restart;
 mod shell;
+mod statistics;
 mod subscription;
 mod support;
 mod write_and_query;

@@ -236,3 +236,55 @@ fn the_measurement_stands_as_a_tag_in_conditions() {
         node.start_again();
     }
 }
+
+const DAY: i64 = 86_400_000_000_000;
+
+#[test]
+fn show_tag_values_honours_time_by_shard_group() {
+    let node = Node::start("");
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    // Shard groups are weeks that begin on Monday: 1970 began on a Thursday.
+    let lines = format!("m,h=first v=1 {}\nm,h=second v=1 {}\nm,h=late v=1 {}\n", DAY, 2 * DAY, 20 * DAY);
+    assert_eq!(client.write("db=db", &lines).status, 204);
+    let values = |condition: &str| -> Vec<String> {
+        let answer = client.query("db", &format!("SHOW TAG VALUES WITH KEY = h {condition}"));
+        let json: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        let rows = json["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
+        rows.iter().map(|row| row[1].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(values(""), ["first", "late", "second"]);
+    // `second` is later than what is asked for, and in the same group.
+    assert_eq!(values("WHERE time < 2d"), ["first", "second"]);
+    assert_eq!(values("WHERE time > 10d"), ["late"]);
+    assert_eq!(values("WHERE time > 10d AND h != 'late'"), [""; 0]);
+    assert_eq!(values("WHERE time >= 7d AND time < 14d"), [""; 0]);
+    assert_eq!(values("WHERE time >= 3d AND time < 22d LIMIT 2"), ["first", "late"]);
+}
+
+#[test]
+fn an_estimate_tells_what_a_select_would_read_before_anything_runs() {
+    let node = Node::start("");
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    let lines: String = (0..40).map(|at| format!("m,h=h{} v={at} {at}\n", at % 8)).collect();
+    assert_eq!(client.write("db=db", &lines).status, 204);
+    let estimate = |statement: &str| -> Vec<String> {
+        let answer = client.query("db", &format!("EXPLAIN ESTIMATE {statement}"));
+        let json: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        assert_eq!(json["results"][0]["series"][0]["columns"][0], "QUERY ESTIMATE", "{answer}");
+        let rows = json["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
+        rows.iter().map(|row| row[0].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let lines = estimate("SELECT mean(v) FROM m");
+    let names: Vec<&str> = lines.iter().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(
+        names,
+        ["shards", "series", "files", "blocks", "block_bytes", "cached_values", "expected_time"]
+    );
+    assert!(lines.contains(&"series: 8".to_owned()), "{lines:?}");
+    assert!(estimate("SELECT mean(v) FROM m WHERE h = 'h1'").contains(&"series: 1".to_owned()));
+    assert!(estimate("SELECT mean(v) FROM m WHERE time > 100d").contains(&"series: 0".to_owned()));
+    let wrong = client.query("db", "EXPLAIN ESTIMATE SELECT mean(v), v FROM m");
+    assert!(wrong.contains("mixing aggregate and non-aggregate queries is not supported"), "{wrong}");
+}

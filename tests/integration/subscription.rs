@@ -3,6 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use crate::support::receiver::LOCALHOST;
 use crate::support::{Node, Receiver, free_port};
 
 #[test]
@@ -83,4 +84,44 @@ fn udp_subscribers_get_datagrams_of_whole_lines() {
     let mut buffer = [0; 2048];
     let count = socket.recv(&mut buffer).expect("a datagram");
     assert_eq!(std::str::from_utf8(&buffer[..count]), Ok("m,t=a v=1 1\nm,t=b v=2 2\n"));
+}
+
+#[test]
+fn https_subscribers_are_those_whose_certificate_is_trusted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let trusted = folder.path().join("trusted.pem");
+    std::fs::write(&trusted, LOCALHOST).expect("a file");
+    let create = |port: u16| {
+        format!(
+            "CREATE DATABASE db; CREATE SUBSCRIPTION s ON db.autogen DESTINATIONS ALL 'https://127.0.0.1:{port}'"
+        )
+    };
+    for trust in [format!("ca-certs = {trusted:?}"), "insecure-skip-verify = true".to_owned()] {
+        let node = Node::start(&format!("[subscriber]\n{trust}\n"));
+        let receiver = Receiver::start_tls(204);
+        node.client().query("", &create(receiver.port));
+        assert_eq!(node.client().write("db=db", "m,t=a v=1 1\n").status, 204);
+        assert_eq!(receiver.wait_for_lines(1)[0].body, "m,t=a v=1 1\n");
+    }
+    // Nobody the system trusts has signed it.
+    let node = Node::start("");
+    let receiver = Receiver::start_tls(204);
+    node.client().query("", &create(receiver.port));
+    assert_eq!(node.client().write("db=db", "m,t=a v=1 1\n").status, 204);
+    let failures = || {
+        let answer = node.client().query("", "SHOW STATS FOR 'subscriber'");
+        let json: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        let series = json["results"][0]["series"].as_array().cloned().unwrap_or_default();
+        let last = series.into_iter().rfind(|series| series["tags"]["destination"].is_string());
+        last.map_or(0, |series| {
+            assert_eq!(series["columns"][2], "writeFailures");
+            series["values"][0][2].as_i64().unwrap_or(0)
+        })
+    };
+    let begun = std::time::Instant::now();
+    while failures() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the failure is counted");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(receiver.posted().is_empty());
 }

@@ -98,6 +98,16 @@ impl Node {
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) << 10
     }
 
+    /// CPU time the node's process has taken.
+    pub fn cpu_time(&self) -> Duration {
+        let id = self.child.as_ref().map_or(0, Child::id);
+        let text = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: user and system time, in hundredths of a second.
+        let rest = text.rsplit(')').next().unwrap_or_default();
+        let ticks = rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("the node runs");
