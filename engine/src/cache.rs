@@ -31,6 +31,8 @@ const CHUNK_BYTES_MIN: usize = 40;
 const CHUNK_BYTES_MAX: usize = 4096;
 /// Rows whose lists are asked of memory together.
 const APPENDED_TOGETHER: usize = 16;
+/// Rows that room is made for when only a part of a series' rows is read.
+const ROWS_OF_A_PART: usize = 256;
 /// Most bytes of a row before its values: three varints.
 const ROW_HEADER_MAX: usize = 5 + 10 + 5;
 
@@ -358,14 +360,32 @@ impl Cache {
             return None;
         }
         let list = self.lists[position as usize];
-        let mut rows = Transposed::new(index.shapes(), wanted, count);
-        self.each_row(list, |shape, timestamp, values| rows.push(shape, timestamp, values));
+        let span = self.time_range();
+        let is_all = time.start <= span.start && span.end <= time.end;
+        let capacity = if is_all { count } else { count.min(ROWS_OF_A_PART) };
+        let mut rows = Transposed::new(index.shapes(), wanted, capacity);
+        // Most of what a row costs are its values.
+        self.each_row(list, |shape, timestamp, values| {
+            if time.contains(timestamp) {
+                rows.push(shape, timestamp, values);
+            }
+        });
         let mut rows = rows.finish();
         if list.rows & OUT_OF_ORDER != 0 {
             rows.bring_to_order();
         }
-        rows.cut_to(time);
         (!rows.is_empty()).then_some(rows)
+    }
+
+    /// Adds the times of a series' rows within `time`, in order of arrival.
+    pub fn times(&self, position: SeriesPosition, time: TimeRange, times: &mut Vec<i64>) {
+        if let Some(list) = self.lists.get(position as usize) {
+            self.each_row(*list, |_, timestamp, _| {
+                if time.contains(timestamp) {
+                    times.push(timestamp);
+                }
+            });
+        }
     }
 
     /// Reads the rows of a series in time order, merged, of all fields, over those read before; false when there are none.

@@ -211,7 +211,7 @@ impl Cursor {
         key: &[u8],
         wanted: &[Vec<u8>],
     ) -> Result<()> {
-        let listed = sources.list(&self.lanes[lane].found, key, wanted, self.time).await?;
+        let listed = sources.list(&self.lanes[lane].found, key, wanted, self.time, self.descending).await?;
         let mut blocks = VecDeque::from(listed.blocks);
         if self.descending {
             blocks.make_contiguous().reverse();

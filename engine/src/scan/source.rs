@@ -4,13 +4,16 @@
 //! cache; sources are numbered shard after shard, within a shard oldest first, so that of equal times the source with
 //! the greater number wins.
 
+mod series;
+
 use std::cell::OnceCell;
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use self::series::Feed;
+pub use self::series::SeriesStream;
 use super::select::matching_positions;
 use crate::compact::Pace;
 use crate::compact::file::ShardFile;
@@ -19,10 +22,10 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
 use crate::index::tag_filter::TagMatcher;
-use crate::model::{Column, Field, FieldType, Rows, TimeRange, Value, series_key};
+use crate::model::{Column, Field, FieldType, Rows, TimeRange, Value};
 use crate::scan::request::TagFilter;
-use crate::shard::{CacheView, ShardView};
-use crate::tsm::{BlockEntry, ColumnSummary, FieldId, SeriesCursor, Statistics, TsmReader, Wanted};
+use crate::shard::{CacheView, Older, ShardView};
+use crate::tsm::{BlockEntry, ColumnSummary, FieldId, Statistics, TsmReader, Wanted};
 
 /// The spans of time in which rows of a series are deleted in a file.
 pub type Masks = Rc<dyn Fn(&[u8]) -> Vec<TimeRange>>;
@@ -146,6 +149,8 @@ pub struct Block {
 enum Body {
     /// Rows of a cache, as they were when listed.
     Cached(Rc<Rows>),
+    /// Rows of a cache from the block's first time to its last, as they are when read.
+    CachedOlder { position: SeriesPosition },
     File {
         /// All of the occurrence; this one is at `at`, and those up to `end` will be wanted as well.
         entries: Rc<[BlockEntry]>,
@@ -237,12 +242,7 @@ impl<D: Disk> Sources<D> {
                 }
             });
         }
-        let work = matcher.work();
-        let mut stream = SeriesStream { feeds, matcher, work, heap: BinaryHeap::new() };
-        for source in 0..self.list.len() {
-            stream.advance(self, source as u32).await?;
-        }
-        Ok(stream)
+        SeriesStream::begin(self, feeds, matcher).await
     }
 
     /// A span that holds all rows of the occurrence.
@@ -253,21 +253,33 @@ impl<D: Disk> Sources<D> {
         }
     }
 
-    /// The blocks of an occurrence that overlap `time`.
+    /// The blocks of an occurrence that overlap `time`. `newest_first`: the last ones will be read first, and maybe no
+    /// others.
     pub async fn list(
         &self,
         found: &Found,
         key: &[u8],
         wanted: &[Vec<u8>],
         time: TimeRange,
+        newest_first: bool,
     ) -> Result<Listed> {
         let Occurrence { source, position } = found.occurrence;
         match &self.list[source as usize] {
             Source::Cache(cache) => {
-                let rows = cache.read(position, time, Some(wanted));
+                let older = if newest_first { cache.newest(position, time) } else { None };
+                let mut blocks = Vec::new();
+                let mut newest = time;
+                if let Some(older) = older {
+                    self.pace.spent(8 * older.rows as u64).await;
+                    let body = Body::CachedOlder { position };
+                    let Older { time_min, time_max, rows, newest_from } = older;
+                    blocks.push(Block { time_min, time_max, rows, source, body });
+                    newest.start = newest_from;
+                }
+                let rows = cache.read(position, newest, Some(wanted));
                 let cells = rows.as_ref().map_or(0, |rows| rows.len() * (rows.fields.len() + 1));
                 self.pace.spent(500 + 20 * cells as u64).await;
-                let block = rows.and_then(|rows| {
+                blocks.extend(rows.and_then(|rows| {
                     Some(Block {
                         time_min: *rows.times.first()?,
                         time_max: *rows.times.last()?,
@@ -275,8 +287,8 @@ impl<D: Disk> Sources<D> {
                         source,
                         body: Body::Cached(Rc::new(rows)),
                     })
-                });
-                Ok(Listed { blocks: block.into_iter().collect(), removed: Vec::new() })
+                }));
+                Ok(Listed { blocks, removed: Vec::new() })
             }
             Source::File { file, .. } => {
                 let found = match &found.blocks {
@@ -367,6 +379,12 @@ impl<D: Disk> Sources<D> {
     pub async fn read(&self, block: &Block, wanted: &[Vec<u8>]) -> Result<Rows> {
         match (&block.body, &self.list[block.source as usize]) {
             (Body::Cached(rows), _) => Ok(Rows::clone(rows)),
+            (Body::CachedOlder { position }, Source::Cache(cache)) => {
+                let time = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
+                let rows = cache.read(*position, time, Some(wanted)).unwrap_or_default();
+                self.pace.spent(500 + 20 * (rows.len() * (rows.fields.len() + 1)) as u64).await;
+                Ok(rows)
+            }
             (Body::File { entries, at, end, .. }, Source::File { file, fields, names }) => {
                 let numbers: Vec<FieldId> =
                     wanted.iter().filter_map(|name| fields.get(name)).flatten().copied().collect();
@@ -380,7 +398,9 @@ impl<D: Disk> Sources<D> {
                 }
                 Ok(rows)
             }
-            (Body::File { .. }, Source::Cache(_)) => Ok(Rows::default()),
+            (Body::File { .. }, Source::Cache(_)) | (Body::CachedOlder { .. }, Source::File { .. }) => {
+                Ok(Rows::default())
+            }
         }
     }
 
@@ -402,7 +422,7 @@ impl<D: Disk> Sources<D> {
             if file.masks_of(&series.key).is_empty() {
                 return Ok(true);
             }
-            let listed = self.list(found, &series.key, &[], TimeRange::ALL).await?;
+            let listed = self.list(found, &series.key, &[], TimeRange::ALL, false).await?;
             if listed.blocks.iter().any(|block| is_left(block, &listed.removed)) {
                 return Ok(true);
             }
@@ -424,7 +444,7 @@ impl<D: Disk> Sources<D> {
             if file.masks.is_none() {
                 continue;
             }
-            let listed = self.list(found, &series.key, &[], TimeRange::ALL).await?;
+            let listed = self.list(found, &series.key, &[], TimeRange::ALL, false).await?;
             for block in listed.blocks.iter().filter(|block| is_left(block, &listed.removed)) {
                 let Body::File { entries, at, .. } = &block.body else { continue };
                 for summary in file.reader.summaries(&entries[*at as usize])? {
@@ -452,7 +472,7 @@ impl<D: Disk> Sources<D> {
         let mut counts = Vec::new();
         for found in &series.occurrences {
             if let Source::File { .. } = &self.list[found.occurrence.source as usize] {
-                let blocks = self.list(found, &series.key, &[], time).await?.blocks;
+                let blocks = self.list(found, &series.key, &[], time, false).await?.blocks;
                 counts.push((blocks.len() as u64, blocks.iter().map(Block::file_bytes).sum()));
             }
         }
@@ -495,7 +515,7 @@ impl Block {
     /// Bytes of the block in its file.
     pub fn file_bytes(&self) -> u64 {
         match &self.body {
-            Body::Cached(_) => 0,
+            Body::Cached(_) | Body::CachedOlder { .. } => 0,
             Body::File { entries, at, .. } => entries[*at as usize].data_length,
         }
     }
@@ -543,159 +563,5 @@ impl ColumnFacts {
             None => {}
         }
         facts
-    }
-}
-
-/// See [`Sources::series`].
-pub struct SeriesStream<D: Disk> {
-    feeds: Vec<Feed<D>>,
-    matcher: TagMatcher,
-    /// About the nanoseconds the matcher takes for a key.
-    work: u64,
-    /// The next series of each source that has one.
-    heap: BinaryHeap<Reverse<Next>>,
-}
-
-/// The next series of a source; ordered by key, then source.
-struct Next {
-    key: Vec<u8>,
-    found: Found,
-}
-
-impl Next {
-    fn order(&self) -> (&[u8], Occurrence) {
-        (&self.key, self.found.occurrence)
-    }
-}
-
-impl PartialEq for Next {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Next {}
-
-impl PartialOrd for Next {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Next {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order().cmp(&other.order())
-    }
-}
-
-/// The series of one source still to come.
-enum Feed<D: Disk> {
-    Cache {
-        positions: Vec<SeriesPosition>,
-        next: usize,
-    },
-    /// All series of the measurement, streamed from the index pages.
-    All {
-        cursor: Box<SeriesCursor<D>>,
-        /// The bare measurement, while it is still to be looked for.
-        bare: Option<Vec<u8>>,
-        /// The measurement and a comma: how all other keys begin.
-        prefix: Vec<u8>,
-    },
-    /// Series chosen from the postings; their keys are read some at a time.
-    Chosen {
-        positions: Vec<u32>,
-        next: usize,
-        keys: VecDeque<Vec<u8>>,
-    },
-    End,
-}
-
-/// Keys read at once for chosen positions: about the series of one index page.
-const KEYS_AT_ONCE: usize = 128;
-
-impl<D: Disk> Feed<D> {
-    fn all_of(reader: &TsmReader<D>, measurement: &[u8]) -> Self {
-        let mut prefix = Vec::new();
-        series_key::escape_measurement_into(&mut prefix, measurement);
-        let bare = prefix.clone();
-        prefix.push(b',');
-        Self::All { cursor: Box::new(reader.cursor(&bare)), bare: Some(bare), prefix }
-    }
-}
-
-impl<D: Disk> SeriesStream<D> {
-    pub async fn next(&mut self, sources: &Sources<D>) -> Result<Option<FoundSeries>> {
-        let Some(Reverse(Next { key, found })) = self.heap.pop() else { return Ok(None) };
-        self.advance(sources, found.occurrence.source).await?;
-        let mut occurrences = vec![found];
-        while self.heap.peek().is_some_and(|next| next.0.key == key)
-            && let Some(Reverse(next)) = self.heap.pop()
-        {
-            self.advance(sources, next.found.occurrence.source).await?;
-            occurrences.push(next.found);
-        }
-        Ok(Some(FoundSeries { key, occurrences }))
-    }
-
-    /// Puts the next series of a source into the heap.
-    async fn advance(&mut self, sources: &Sources<D>, source: u32) -> Result<()> {
-        let feed = &mut self.feeds[source as usize];
-        match (&sources.list[source as usize], &mut *feed) {
-            (Source::Cache(cache), Feed::Cache { positions, next }) => {
-                while let Some(&position) = positions.get(*next) {
-                    *next += 1;
-                    sources.pace.spent(300 + self.work).await;
-                    if cache.row_count(position) == 0 {
-                        continue;
-                    }
-                    let key =
-                        cache.with_key(position, |key| self.matcher.matches_key(key).then(|| key.to_vec()));
-                    if let Some(key) = key {
-                        let occurrence = Occurrence { source, position };
-                        self.heap.push(Reverse(Next { key, found: Found { occurrence, blocks: None } }));
-                        return Ok(());
-                    }
-                }
-            }
-            (Source::File { file, .. }, Feed::All { cursor, bare, prefix }) => loop {
-                sources.pace.spent(500 + self.work).await;
-                let Some(series) = cursor.next().await? else { break };
-                if let Some(wanted) = bare.take() {
-                    // Other measurements (`m!`) may sort between `m` and `m,…`.
-                    if series.key != wanted && !series.key.starts_with(prefix) {
-                        **cursor = file.reader.cursor(prefix);
-                        continue;
-                    }
-                    if series.key == wanted {
-                        **cursor = file.reader.cursor(prefix);
-                    }
-                } else if !series.key.starts_with(prefix) {
-                    break;
-                }
-                if self.matcher.matches_key(&series.key) {
-                    let occurrence = Occurrence { source, position: series.position };
-                    let found = Found { occurrence, blocks: Some(series.blocks.into()) };
-                    self.heap.push(Reverse(Next { key: series.key, found }));
-                    return Ok(());
-                }
-            },
-            (Source::File { file, .. }, Feed::Chosen { positions, next, keys }) => {
-                if keys.is_empty() && *next < positions.len() {
-                    let some = &positions[*next..positions.len().min(*next + KEYS_AT_ONCE)];
-                    *keys = file.reader.keys_at(some).await?.into();
-                    sources.pace.spent(100 * some.len() as u64).await;
-                }
-                if let Some(key) = keys.pop_front() {
-                    let occurrence = Occurrence { source, position: positions[*next] };
-                    *next += 1;
-                    self.heap.push(Reverse(Next { key, found: Found { occurrence, blocks: None } }));
-                    return Ok(());
-                }
-            }
-            _ => {}
-        }
-        *feed = Feed::End;
-        Ok(())
     }
 }

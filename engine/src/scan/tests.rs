@@ -10,6 +10,7 @@ use super::request::*;
 use super::source::{FileSource, Masks};
 use super::*;
 use crate::codec::Temperature;
+use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
 use crate::model::batch::put_value;
@@ -612,6 +613,31 @@ fn a_column_of_another_type_is_absent_and_no_row_is_made_of_tags_alone() {
     request.columns = vec![field("f", FieldType::String), ScanColumn::Tag { name: b"host".to_vec() }];
     let chunks = block_on(async { run(shards_of(&plain_writes(20)).await, request).await });
     assert_eq!(chunks, Ok(Vec::new()));
+}
+
+#[test]
+fn the_newest_rows_of_a_cached_series_are_told_apart_when_there_are_many() {
+    block_on(async {
+        let mut told = 0;
+        for cache in shards_of(&plain_writes(300)).await.into_iter().map(|shard| shard.cache) {
+            for &position in cache.sorted(&Pace::new()).await.iter() {
+                let rows = cache.read(position, TimeRange::ALL, None).expect("a series of the cache");
+                let Some(older) = cache.newest(position, TimeRange::ALL) else {
+                    assert!(rows.len() <= 16);
+                    continue;
+                };
+                let newest = cache
+                    .read(position, TimeRange::new(older.newest_from, TimeRange::ALL.end), None)
+                    .expect("the newest");
+                let split = rows.len() - newest.len();
+                assert_eq!(newest.times, rows.times[split..]);
+                assert!(newest.len() <= 4, "a few of them");
+                assert_eq!((older.time_min, older.time_max), (rows.times[0], rows.times[split - 1]));
+                told += 1;
+            }
+        }
+        assert!(told > 0);
+    });
 }
 
 #[test]
