@@ -29,6 +29,8 @@ fn case(method: &'static str, path: &'static str, body: &'static [u8], status: u
 /// A body with this error.
 fn error(path: &'static str, body: &'static [u8], status: u16, error: &str) -> Case {
     let text = serde_json::json!({ "error": error }).to_string();
+    // Go escapes what HTML gives a meaning.
+    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
     case("POST", path, body, status, &text)
 }
 
