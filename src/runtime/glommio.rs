@@ -4,6 +4,7 @@
 //! it is interrupted before its first queue); a timer on every core ends such a sleep after [`HEARTBEAT`]. A panic in a
 //! task would leave a core half alive; panics abort the process instead.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,11 +25,14 @@ const SPIN_BEFORE_PARK: Duration = Duration::from_micros(20);
 const IO_MEMORY_BYTES: usize = 4 << 20;
 const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 
-/// How long a core works for queries, or in the background, before it looks for messages of other cores and finished I/O.
+/// How long a core works for queries before it looks for messages of other cores and finished I/O.
 /// A write goes through about eight such looks, so that they make its latency beside queries. Shorter turns cost queries
 /// more: 2 % at 250 µs, 4 % at 100 µs, 6 % at 50 µs.
 const QUERY_TURN: Duration = Duration::from_micros(150);
-const BACKGROUND_TURN: Duration = Duration::from_millis(1);
+
+/// While there are queries a timer rings this often. A turn that ends before it began (the machine let another process run)
+/// sends the executor to sleep as above; the shorter the turn, the likelier that is.
+const QUERY_TICK: Duration = Duration::from_millis(1);
 
 /// Shares of a core's time when all queues are busy.
 fn shares(priority: Priority) -> (Shares, Latency) {
@@ -43,7 +47,27 @@ fn shares(priority: Priority) -> (Shares, Latency) {
 struct Core {
     queues: [TaskQueueHandle; 4],
     started: Instant,
-    random: std::cell::Cell<u64>,
+    random: Cell<u64>,
+    /// Tasks of queries there are.
+    queries: Rc<Cell<usize>>,
+    /// Whether the timer of [`QUERY_TICK`] rings.
+    ticks: Rc<Cell<bool>>,
+}
+
+/// Counts a query's task until its end.
+struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Core {
@@ -53,19 +77,45 @@ impl Core {
             let (shares, latency) = shares(priority);
             executor.create_task_queue(shares, latency, priority.name())
         });
-        Self { queues, started: Instant::now(), random: std::cell::Cell::new(seed) }
+        Self {
+            queues,
+            started: Instant::now(),
+            random: Cell::new(seed),
+            queries: Rc::default(),
+            ticks: Rc::default(),
+        }
     }
 
     fn queue(&self, priority: Priority) -> TaskQueueHandle {
         self.queues[priority as usize]
     }
+
+    fn start(&self, priority: Priority, task: impl Future<Output = ()> + 'static) {
+        glommio::spawn_local_into(task, self.queue(priority))
+            .expect("a core's queues live as long as the core")
+            .detach();
+    }
 }
 
 impl Door for Core {
     fn spawn(&self, priority: Priority, task: LocalFuture<()>) {
-        glommio::spawn_local_into(task, self.queue(priority))
-            .expect("a core's queues live as long as the core")
-            .detach();
+        if priority != Priority::Query {
+            return self.start(priority, task);
+        }
+        let counted = Counted::new(&self.queries);
+        if !self.ticks.replace(true) {
+            let (queries, ticks) = (Rc::clone(&self.queries), Rc::clone(&self.ticks));
+            self.start(Priority::Control, async move {
+                while queries.get() > 0 {
+                    glommio::timer::sleep(QUERY_TICK).await;
+                }
+                ticks.set(false);
+            });
+        }
+        self.start(priority, async move {
+            let _counted = counted;
+            task.await;
+        });
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<()> {
@@ -131,7 +181,6 @@ where
     let handle = LocalExecutorBuilder::new(placement)
         .name(&format!("core-{core}"))
         .spin_before_park(SPIN_BEFORE_PARK)
-        .preempt_timer(BACKGROUND_TURN)
         .io_memory(io_memory)
         .spawn(move || async move {
             let runtime = Runtime::new(Rc::new(Core::new(seed)));
