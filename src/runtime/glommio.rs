@@ -5,7 +5,7 @@
 //! task would leave a core half alive; panics abort the process instead.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +30,7 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 /// more: 2 % at 250 µs, 4 % at 100 µs, 6 % at 50 µs.
 const QUERY_TURN: Duration = Duration::from_micros(150);
 
-/// While there are queries a timer rings this often. A turn that ends before it began (the machine let another process run)
+/// While queries work a timer rings this often. A turn that ends before it began (the machine let another process run)
 /// sends the executor to sleep as above; the shorter the turn, the likelier that is.
 const QUERY_TICK: Duration = Duration::from_millis(1);
 
@@ -48,26 +48,35 @@ struct Core {
     queues: [TaskQueueHandle; 4],
     started: Instant,
     random: Cell<u64>,
-    /// Tasks of queries there are.
-    queries: Rc<Cell<usize>>,
-    /// Whether the timer of [`QUERY_TICK`] rings.
-    ticks: Rc<Cell<bool>>,
+    ticker: Rc<Ticker>,
 }
 
-/// Counts a query's task until its end.
-struct Counted(Rc<Cell<usize>>);
+/// The timer of [`QUERY_TICK`], which rings until no query worked between two rings.
+struct Ticker {
+    queue: TaskQueueHandle,
+    rings: Cell<bool>,
+    /// Since the last ring.
+    worked: Cell<bool>,
+}
 
-impl Counted {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
+impl Ticker {
+    fn note(self: &Rc<Self>) {
+        self.worked.set(true);
+        if self.rings.replace(true) {
+            return;
+        }
+        let ticker = Rc::clone(self);
+        spawn_into(self.queue, async move {
+            while ticker.worked.replace(false) {
+                glommio::timer::sleep(QUERY_TICK).await;
+            }
+            ticker.rings.set(false);
+        });
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
+fn spawn_into(queue: TaskQueueHandle, task: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local_into(task, queue).expect("a core's queues live as long as the core").detach();
 }
 
 impl Core {
@@ -77,45 +86,27 @@ impl Core {
             let (shares, latency) = shares(priority);
             executor.create_task_queue(shares, latency, priority.name())
         });
-        Self {
-            queues,
-            started: Instant::now(),
-            random: Cell::new(seed),
-            queries: Rc::default(),
-            ticks: Rc::default(),
-        }
+        let queue = queues[Priority::Control as usize];
+        let ticker = Rc::new(Ticker { queue, rings: Cell::default(), worked: Cell::default() });
+        Self { queues, started: Instant::now(), random: Cell::new(seed), ticker }
     }
 
     fn queue(&self, priority: Priority) -> TaskQueueHandle {
         self.queues[priority as usize]
     }
-
-    fn start(&self, priority: Priority, task: impl Future<Output = ()> + 'static) {
-        glommio::spawn_local_into(task, self.queue(priority))
-            .expect("a core's queues live as long as the core")
-            .detach();
-    }
 }
 
 impl Door for Core {
-    fn spawn(&self, priority: Priority, task: LocalFuture<()>) {
+    fn spawn(&self, priority: Priority, mut task: LocalFuture<()>) {
         if priority != Priority::Query {
-            return self.start(priority, task);
+            return spawn_into(self.queue(priority), task);
         }
-        let counted = Counted::new(&self.queries);
-        if !self.ticks.replace(true) {
-            let (queries, ticks) = (Rc::clone(&self.queries), Rc::clone(&self.ticks));
-            self.start(Priority::Control, async move {
-                while queries.get() > 0 {
-                    glommio::timer::sleep(QUERY_TICK).await;
-                }
-                ticks.set(false);
-            });
-        }
-        self.start(priority, async move {
-            let _counted = counted;
-            task.await;
+        let ticker = Rc::clone(&self.ticker);
+        let ticked = poll_fn(move |cx| {
+            ticker.note();
+            task.as_mut().poll(cx)
         });
+        spawn_into(self.queue(priority), ticked);
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<()> {
