@@ -1,5 +1,7 @@
 //! Counters of one core's store: plain numbers, read by copying. They only grow, except those called `…_now`.
 
+use std::collections::HashSet;
+
 use crate::model::ShardId;
 
 /// What was written to a shard since its store was opened.
@@ -26,8 +28,14 @@ pub struct ShardStats {
     pub tsm_bytes_now: u64,
     /// Of the file or cache that has the most: others may have further ones.
     pub series_now: u64,
-    /// Names, each once.
-    pub measurements: Vec<Vec<u8>>,
+}
+
+/// See [`Store::shard_stats`](crate::store::Store::shard_stats).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShardsStats {
+    pub shards: Vec<ShardStats>,
+    /// Hashes of the names of all their measurements: of millions of names no more is held than it takes to count them.
+    pub measurements: HashSet<u64>,
 }
 
 /// See the field docs; bytes and counts since the store was opened.

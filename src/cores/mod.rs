@@ -22,7 +22,7 @@ use std::time::Duration;
 use tidemark_engine::index::fields::FieldDefinition;
 use tidemark_engine::model::{ShardGroupId, ShardId};
 use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ScanChunk, ScanRequest, ShardRef};
-use tidemark_engine::stats::ShardStats;
+use tidemark_engine::stats::ShardsStats;
 use tidemark_engine::store::{ShardWrite, WriteOutcome};
 use tidemark_engine::{Error, Result};
 use tidemark_net::pool::Pool;
@@ -385,7 +385,7 @@ impl Cores {
     }
 
     /// What these shards of a core hold.
-    pub async fn shard_stats(&self, core: usize, shards: Vec<ShardRef>) -> Result<Vec<ShardStats>> {
+    pub async fn shard_stats(&self, core: usize, shards: Vec<ShardRef>) -> Result<ShardsStats> {
         match self.call(core, CoreRequest::ShardStats(shards)).await? {
             CoreReply::Shards(stats) => stats,
             _ => Err(mismatch()),

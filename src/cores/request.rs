@@ -6,7 +6,7 @@ use tidemark_engine::Error;
 use tidemark_engine::index::fields::FieldDefinition;
 use tidemark_engine::model::{ShardGroupId, TimeRange};
 use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ShardRef};
-use tidemark_engine::stats::ShardStats;
+use tidemark_engine::stats::ShardsStats;
 use tidemark_engine::store::{DeleteRequest, ForeignEntry, ShardWrite, WriteOutcome};
 
 use super::counters::CoreStats;
@@ -141,7 +141,7 @@ pub enum CoreReply {
     Ran(Result<(), String>),
     Senders(Vec<SenderCount>),
     Tagged(Vec<TaggedStats>),
-    Shards(Result<Vec<ShardStats>, Error>),
+    Shards(Result<ShardsStats, Error>),
 }
 
 impl CoreRequest {

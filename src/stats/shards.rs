@@ -1,64 +1,71 @@
 //! Statistics of databases and shards, under the names and tags that InfluxDB gives them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tidemark_engine::scan::request::ShardRef;
-use tidemark_engine::stats::ShardStats;
+use tidemark_engine::stats::{ShardStats, ShardsStats};
 
 use super::Statistic;
 use crate::config::Config;
 use crate::cores::Cores;
 use crate::cores::main_loop::together;
-use crate::meta::Data;
+use crate::meta::DatabaseInfo;
 
 /// Names of the statistics made here.
 pub const NAMES: [&str; 4] = ["database", "shard", "tsm1_cache", "tsm1_filestore"];
 
-/// Of all databases and shards; what a core cannot tell is left out.
+/// Of all databases and shards, one database after the other; what a core cannot tell is left out.
 pub async fn statistics(cores: &Cores, config: &Config) -> Vec<Statistic> {
     let data = cores.view().current();
-    let mut by_core: BTreeMap<usize, Vec<ShardRef>> = BTreeMap::new();
-    for (_, _, group, shard) in data.live_shards() {
-        if let Some(core) = cores.core_of_shard(group, shard.id) {
-            by_core.entry(core).or_default().push(ShardRef { shard: shard.id, group: group.id });
-        }
-    }
-    let asked = by_core.into_iter().map(|(core, shards)| cores.shard_stats(core, shards));
-    let found = together(asked.collect()).await.into_iter().filter_map(|stats| {
-        stats.inspect_err(|error| tracing::warn!(%error, "shards without statistics")).ok()
-    });
-    of_databases(&data, &found.flatten().collect::<Vec<_>>(), config)
-}
-
-fn of_databases(data: &Data, found: &[ShardStats], config: &Config) -> Vec<Statistic> {
-    let by_shard: BTreeMap<_, &ShardStats> = found.iter().map(|stats| (stats.shard, stats)).collect();
     let mut all = Vec::new();
     for database in &data.databases {
-        let mut measurements: BTreeSet<&[u8]> = BTreeSet::new();
-        let mut series = 0;
-        let mut shards = Vec::new();
-        for policy in &database.retention_policies {
-            let mut most = 0;
-            for group in policy.live_groups() {
-                let known = || group.shards.iter().filter_map(|shard| by_shard.get(&shard.id).copied());
-                // Shards of a group have different series; groups mostly have the same ones.
-                most = most.max(known().map(|stats| stats.series_now).sum::<u64>());
-                for stats in known() {
-                    measurements.extend(stats.measurements.iter().map(Vec::as_slice));
-                    shards.extend(of_shard(&database.name, &policy.name, stats, config));
+        let mut by_core: BTreeMap<usize, Vec<ShardRef>> = BTreeMap::new();
+        for group in database.retention_policies.iter().flat_map(|policy| policy.live_groups()) {
+            for shard in &group.shards {
+                if let Some(core) = cores.core_of_shard(group, shard.id) {
+                    by_core.entry(core).or_default().push(ShardRef { shard: shard.id, group: group.id });
                 }
             }
-            series += most;
         }
-        all.push(Statistic {
-            key: format!("database:{}", database.name),
-            name: "database",
-            tags: vec![("database", database.name.clone())],
-            values: vec![("numMeasurements", measurements.len() as i64), ("numSeries", series as i64)],
-        });
-        all.append(&mut shards);
+        let asked = by_core.into_iter().map(|(core, shards)| cores.shard_stats(core, shards));
+        let mut found = ShardsStats::default();
+        for of_core in together(asked.collect()).await {
+            match of_core {
+                Ok(of_core) => {
+                    found.shards.extend(of_core.shards);
+                    found.measurements.extend(of_core.measurements);
+                }
+                Err(error) => tracing::warn!(%error, "shards without statistics"),
+            }
+        }
+        of_database(database, &found, config, &mut all);
     }
     all
+}
+
+fn of_database(database: &DatabaseInfo, found: &ShardsStats, config: &Config, all: &mut Vec<Statistic>) {
+    let by_shard: BTreeMap<_, &ShardStats> = found.shards.iter().map(|stats| (stats.shard, stats)).collect();
+    let mut series = 0;
+    let mut shards = Vec::new();
+    for policy in &database.retention_policies {
+        let mut most = 0;
+        for group in policy.live_groups() {
+            let known = || group.shards.iter().filter_map(|shard| by_shard.get(&shard.id).copied());
+            // Shards of a group have different series; groups mostly have the same ones.
+            most = most.max(known().map(|stats| stats.series_now).sum::<u64>());
+            for stats in known() {
+                shards.extend(of_shard(&database.name, &policy.name, stats, config));
+            }
+        }
+        series += most;
+    }
+    all.push(Statistic {
+        key: format!("database:{}", database.name),
+        name: "database",
+        tags: vec![("database", database.name.clone())],
+        values: vec![("numMeasurements", found.measurements.len() as i64), ("numSeries", series as i64)],
+    });
+    all.append(&mut shards);
 }
 
 fn of_shard(database: &str, policy: &str, stats: &ShardStats, config: &Config) -> [Statistic; 3] {

@@ -82,7 +82,7 @@ impl SimDisk {
             stopped: None,
             fail_write_at: None,
             fail_sync_at: None,
-            fail_read_at: None,
+            fail_reads_at: 0..0,
             has_failed: false,
             is_paused: false,
             wakers: Vec::new(),
@@ -133,8 +133,14 @@ impl SimDisk {
 
     /// The read that is `after` reads away (0 is the next) fails with EIO.
     pub fn fail_read(&self, after: u64) {
+        self.fail_reads(after, 1);
+    }
+
+    /// So many reads fail with EIO, from the one on that is `after` reads away.
+    pub fn fail_reads(&self, after: u64, count: u64) {
         let mut state = self.state.borrow_mut();
-        state.fail_read_at = Some(state.reads + after);
+        let first = state.reads + after;
+        state.fail_reads_at = first..first + count;
     }
 
     /// Operations answer after up to `polls_max` polls from now on.

@@ -17,8 +17,11 @@ use super::{FIRST_SEQUENCE, JournalOptions};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 
-/// Bytes of one read; an unreadable sector costs this much at most.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes of one read.
+const READ_BYTES: usize = 512 * 1024;
+
+/// Bytes of one read where the disk could not read so many at once: an unreadable sector costs this much at most.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Damages listed one by one; more are only counted.
 const DAMAGES_MAX: usize = 1024;
@@ -241,14 +244,19 @@ impl<D: Disk> Replay<D> {
         let length = file.length().await? as usize;
         let mut bytes = Vec::with_capacity(length);
         let mut unreadable = Vec::new();
+        // Up to here in pieces.
+        let mut pieces_end = 0;
         while bytes.len() < length {
-            let wanted = READ_BYTES.min(length - bytes.len());
-            match file.read_at(bytes.len() as u64, wanted).await {
+            let at = bytes.len();
+            let in_pieces = at < pieces_end;
+            let wanted = if in_pieces { PIECE_BYTES } else { READ_BYTES }.min(length - at);
+            match file.read_at(at as u64, wanted).await {
                 Ok(read) if read.is_empty() => break,
                 Ok(read) => bytes.extend_from_slice(&read),
+                Err(Error::Io { .. }) if !in_pieces => pieces_end = at + wanted,
                 Err(Error::Io { .. }) => {
-                    unreadable.push(bytes.len()..bytes.len() + wanted);
-                    bytes.resize(bytes.len() + wanted, 0);
+                    unreadable.push(at..at + wanted);
+                    bytes.resize(at + wanted, 0);
                 }
                 Err(error) => return Err(error),
             }

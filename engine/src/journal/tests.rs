@@ -391,10 +391,19 @@ fn a_damaged_segment_is_kept_aside_when_it_is_released() {
 }
 
 #[test]
+fn what_cannot_be_read_at_once_is_read_in_pieces() {
+    let disk = closed_journal(preallocated(), 3);
+    disk.fail_reads(0, 1);
+    let (_, records, report) = block_on(open(&disk, preallocated())).unwrap();
+    assert_eq!((records.len(), report.damages.len()), (3, 0));
+}
+
+#[test]
 fn unreadable_bytes_are_damage_even_at_the_end_and_count_again_when_readable() {
     let disk = closed_journal(preallocated(), 3);
     block_on(async {
-        disk.fail_read(0);
+        // A read of much, and then of the piece.
+        disk.fail_reads(0, 2);
         let (journal, records, report) = open(&disk, preallocated()).await.unwrap();
         assert!(records.is_empty() && report.damages.len() == 1, "{report:?}");
         journal.append(b"more").await.unwrap();

@@ -179,6 +179,8 @@ impl TagFilter {
         let mut all = Vec::new();
         for part in parts {
             match part {
+                // A long chain comes as pairs of all before and one more: what is gathered is not moved again.
+                Self::And(inner) if all.is_empty() => all = inner,
                 Self::And(inner) => all.extend(inner),
                 part => all.push(part),
             }
@@ -191,6 +193,7 @@ impl TagFilter {
         let mut any = Vec::new();
         for part in parts {
             match part {
+                Self::Or(inner) if any.is_empty() => any = inner,
                 Self::Or(inner) => any.extend(inner),
                 part => any.push(part),
             }

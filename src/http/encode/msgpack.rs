@@ -195,28 +195,23 @@ fn put_series(out: &mut Vec<u8>, held: &Held) {
 }
 
 fn put_map(out: &mut Vec<u8>, length: u32) {
-    match length {
-        0..=15 => out.push(0x80 | length as u8),
-        16..=0xffff => {
-            out.push(0xde);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(0xdf);
-            out.extend_from_slice(&length.to_be_bytes());
-        }
-    }
+    put_length(out, length, [0x80, 0xde, 0xdf]);
 }
 
 fn put_array(out: &mut Vec<u8>, length: u32) {
+    put_length(out, length, [0x90, 0xdc, 0xdd]);
+}
+
+/// A length in its shortest form: within the first byte, in two bytes behind it, or in four.
+fn put_length(out: &mut Vec<u8>, length: u32, [within, two, four]: [u8; 3]) {
     match length {
-        0..=15 => out.push(0x90 | length as u8),
+        0..=15 => out.push(within | length as u8),
         16..=0xffff => {
-            out.push(0xdc);
+            out.push(two);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         _ => {
-            out.push(0xdd);
+            out.push(four);
             out.extend_from_slice(&length.to_be_bytes());
         }
     }

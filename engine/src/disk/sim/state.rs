@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -48,7 +49,8 @@ pub(super) struct State {
     pub(super) stopped: Option<Stopped>,
     pub(super) fail_write_at: Option<u64>,
     pub(super) fail_sync_at: Option<u64>,
-    pub(super) fail_read_at: Option<u64>,
+    /// By number of the read.
+    pub(super) fail_reads_at: Range<u64>,
     pub(super) has_failed: bool,
     pub(super) is_paused: bool,
     pub(super) wakers: Vec<Waker>,
@@ -190,7 +192,7 @@ impl State {
     pub(super) fn count_read(&mut self) -> Verdict {
         let read = self.reads;
         self.reads += 1;
-        if self.fail_read_at == Some(read) { Verdict::Fails } else { Verdict::Proceeds }
+        if self.fail_reads_at.contains(&read) { Verdict::Fails } else { Verdict::Proceeds }
     }
 
     /// Makes the first `pending` changes durable that touch the folder.
