@@ -92,6 +92,8 @@ pub struct Service {
     definitions: BTreeMap<Key, (String, Definition)>,
     /// Whose watch each number is, as the cores were last told.
     watched: Vec<Key>,
+    /// When the last round by itself was, if there was one: what is new now came into being after it.
+    rounded_at: Option<i64>,
 }
 
 impl Service {
@@ -119,6 +121,7 @@ impl Service {
             writer,
             settings,
             watched: Vec::new(),
+            rounded_at: None,
         }
     }
 
@@ -158,12 +161,18 @@ impl Service {
                 }
             }
         }
-        self.round(request.time).await;
+        self.compute(request.time).await;
         Ok(())
     }
 
     /// One round at this time.
-    pub async fn round(&mut self, now: i64) {
+    async fn round(&mut self, now: i64) {
+        self.compute(now).await;
+        self.rounded_at = Some(now);
+    }
+
+    /// Steps 1 to 4.
+    async fn compute(&mut self, now: i64) {
         let data = self.cores.view().current();
         let before = self.progress.clone();
         let jobs = self.jobs(&data, now);
@@ -185,6 +194,7 @@ impl Service {
         for database in &data.databases {
             for info in &database.continuous_queries {
                 let key = (database.id, info.name.clone());
+                let is_new = !self.progress.contains_key(&key);
                 let progress = self.progress.entry(key.clone()).or_default();
                 let known =
                     self.definitions.get(&key).filter(|(text, _)| *text == info.query && !is_fleeting(text));
@@ -205,7 +215,10 @@ impl Service {
                 if known.is_none() {
                     self.definitions.insert(key.clone(), (info.query.clone(), definition.clone()));
                 }
-                let run = definition.due(progress.last_run, now);
+                let run = match self.rounded_at {
+                    Some(rounded_at) if is_new => Some(definition.first_run(rounded_at, now)),
+                    _ => definition.due(progress.last_run, now),
+                };
                 if let Some(run) = run {
                     let range = catch_up(&definition, definition.range(run, now), &info.name);
                     progress.due_again.add(range);

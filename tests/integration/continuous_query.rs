@@ -4,7 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::{Client, Node};
 
-const MINUTE: i64 = 60_000_000_000;
+const SECOND: i64 = 1_000_000_000;
+const MINUTE: i64 = 60 * SECOND;
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64
+}
 
 fn process(client: &Client, name: &str, time: i64) {
     let path = format!("/data/process_continuous_queries?db=db&name={name}&time={time}");
@@ -67,6 +72,26 @@ fn what_fails_is_counted_and_shown_and_made_up_for() {
     assert!(!client.query("", "SHOW DIAGNOSTICS").contains("database not found"));
 }
 
+/// The window ends, most times, before the service first sees the query.
+#[test]
+fn the_window_a_query_was_created_in_is_computed() {
+    let node = Node::start("[continuous_queries]\nrun-interval = \"1s\"\n");
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    let into_second = now() % SECOND;
+    std::thread::sleep(Duration::from_nanos(((1_900_000_000 - into_second) % SECOND) as u64));
+    client.query(
+        "",
+        "CREATE CONTINUOUS QUERY cq ON db BEGIN SELECT sum(v) INTO n FROM m GROUP BY time(1s) END",
+    );
+    assert_eq!(client.write("db=db", &format!("m v=7i {}\n", now())).status, 204);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !client.query("db", "SELECT sum(sum) FROM n").contains("[0,7]") {
+        assert!(Instant::now() < deadline, "{}", client.query("", "SHOW DIAGNOSTICS"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Windows of a second: a restart, late points before and after it, and the windows of the time it was down.
 #[test]
 fn after_a_kill_it_goes_on_where_it_was() {
@@ -77,8 +102,6 @@ fn after_a_kill_it_goes_on_where_it_was() {
         "",
         "CREATE CONTINUOUS QUERY cq ON db BEGIN SELECT sum(v) INTO n FROM m GROUP BY time(1s) END",
     );
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64;
-    let second = 1_000_000_000;
     let started = now();
     let mut written = 0;
     let mut write = |client: &Client, time: i64| {
@@ -87,7 +110,7 @@ fn after_a_kill_it_goes_on_where_it_was() {
     };
     for _ in 0..5 {
         write(&client, now());
-        write(&client, started - 100 * second);
+        write(&client, started - 100 * SECOND);
         std::thread::sleep(Duration::from_millis(400));
     }
     // The note of late points follows within a round.
@@ -98,8 +121,8 @@ fn after_a_kill_it_goes_on_where_it_was() {
     // The first round tells the cores what is late.
     std::thread::sleep(Duration::from_millis(1000));
     let client = node.client();
-    write(&client, now() - second);
-    write(&client, started - 50 * second);
+    write(&client, now() - SECOND);
+    write(&client, started - 50 * SECOND);
     let wanted = format!("[0,{}]", 12);
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

@@ -74,6 +74,12 @@ impl Definition {
         }
     }
 
+    /// The time of the first run of a query that came into being between these times. A window that was running then may
+    /// have ended by now, and its points were written under this query's eyes: it is computed too.
+    pub fn first_run(&self, created_after: i64, now: i64) -> i64 {
+        created_after.clamp(now.saturating_sub(self.interval), now)
+    }
+
     /// What a run computes, if anything.
     pub fn range(&self, run: i64, now: i64) -> TimeRange {
         let end = now.saturating_add(self.interval - self.every.min(self.interval));
@@ -215,6 +221,20 @@ mod tests {
         // A clock that was set back does not stop it.
         check(&query, Some(600), 70 * 60, Some((60, 70, 70)));
         assert_eq!(query.settled_before(70 * MINUTE), 70 * MINUTE);
+    }
+
+    #[test]
+    fn the_first_run_computes_the_window_that_ended_since_the_query_came() {
+        let query = query("", "time(10m)");
+        let computed = |created_after: i64, now: i64| {
+            let range = query.range(query.first_run(created_after * MINUTE, now * MINUTE), now * MINUTE);
+            (range.start / MINUTE, range.end / MINUTE)
+        };
+        assert_eq!(computed(69, 71), (60, 70));
+        // None ended, or nobody knows: the round before is long ago, or the clock was set back.
+        assert_eq!(computed(71, 72), (70, 70));
+        assert_eq!(computed(0, 71), (60, 70));
+        assert_eq!(computed(90, 71), (70, 70));
     }
 
     #[test]
