@@ -4,6 +4,8 @@
 //! groups of eight values, which start on a byte: with the width a constant, several values are one load, and shifts and
 //! masks, which vectorise.
 
+use std::mem::MaybeUninit;
+
 use super::DecodeError;
 
 /// Bits needed for `value`.
@@ -51,21 +53,26 @@ pub fn unpack(bytes: &[u8], width: u32, count: usize, out: &mut Vec<i64>) -> Res
     if width > 64 || bytes.len() != packed_len(count, width) {
         return Err(DecodeError("packed values"));
     }
-    let start = out.len();
-    out.resize(start + count, 0);
-    unpack_slice(bytes, width, &mut out[start..]);
+    out.reserve(count);
+    let length = out.len();
+    unpack_slice(bytes, width, &mut out.spare_capacity_mut()[..count]);
+    // SAFETY: there is room for `count` more, and `unpack_slice` writes every slot it is given.
+    unsafe { out.set_len(length + count) };
     Ok(())
 }
 
-fn unpack_slice(bytes: &[u8], width: u32, out: &mut [i64]) {
+/// Writes every slot of `out`.
+fn unpack_slice(bytes: &[u8], width: u32, out: &mut [MaybeUninit<i64>]) {
     macro_rules! dispatch {
         ($($w:literal)*) => {
             match width {
-                0 => {}
+                0 => {
+                    out.fill(MaybeUninit::new(0));
+                }
                 $($w => unpack_groups::<$w>(bytes, out),)*
                 _ => {
                     for (at, slot) in out.iter_mut().enumerate() {
-                        *slot = get(bytes, width, at) as i64;
+                        slot.write(get(bytes, width, at) as i64);
                     }
                 }
             }
@@ -75,13 +82,13 @@ fn unpack_slice(bytes: &[u8], width: u32, out: &mut [i64]) {
         38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57);
 }
 
-/// The widths whose values lie within eight bytes of the byte they start in.
-fn unpack_groups<const W: usize>(bytes: &[u8], out: &mut [i64]) {
+/// The widths whose values lie within eight bytes of the byte they start in. Writes every slot of `out`.
+fn unpack_groups<const W: usize>(bytes: &[u8], out: &mut [MaybeUninit<i64>]) {
     // A group's loads may reach eight bytes beyond it: the last ones are unpacked from a copy with room behind.
     let whole = (bytes.len().saturating_sub(8) / W).min(out.len() / 8);
     let (fast, rest) = out.split_at_mut(whole * 8);
     for (group, slots) in fast.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        unpack_group::<W>(&bytes[group * W..group * W + W + 8], slots);
+        *slots = unpack_group::<W>(&bytes[group * W..group * W + W + 8]).map(MaybeUninit::new);
     }
     let mut bytes = &bytes[whole * W..];
     for slots in rest.chunks_mut(8) {
@@ -89,15 +96,17 @@ fn unpack_groups<const W: usize>(bytes: &[u8], out: &mut [i64]) {
         let (group, behind) = bytes.split_at(bytes.len().min(W));
         padded[..group.len()].copy_from_slice(group);
         bytes = behind;
-        let mut values = [0; 8];
-        unpack_group::<W>(&padded[..W + 8], &mut values);
-        slots.copy_from_slice(&values[..slots.len()]);
+        let values = unpack_group::<W>(&padded[..W + 8]);
+        slots.iter_mut().zip(values).for_each(|(slot, value)| {
+            slot.write(value);
+        });
     }
 }
 
 /// Eight values out of `W` bytes, with as few loads as give every value whole: all these are constants.
 #[inline(always)]
-fn unpack_group<const W: usize>(group: &[u8], slots: &mut [i64; 8]) {
+fn unpack_group<const W: usize>(group: &[u8]) -> [i64; 8] {
+    let mut slots = [0; 8];
     let mask = (1u64 << W) - 1;
     let word = |at: usize| u64::from_le_bytes(group[at..at + 8].try_into().expect("eight bytes"));
     // Values of one load: its first may start at bit 7.
@@ -114,6 +123,7 @@ fn unpack_group<const W: usize>(group: &[u8], slots: &mut [i64; 8]) {
             slots[first + at] = (bytes >> (bits + at * W) & mask) as i64;
         }
     }
+    slots
 }
 
 /// Value `at` alone. Bits behind the end of `bytes` are zero.

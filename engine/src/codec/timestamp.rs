@@ -121,8 +121,8 @@ pub fn decode(
     decode_any(bytes, count, first, last, out)?;
     let times = &out[start..];
     // Reads rely on the order; the checksum makes this a proof of our own work rather than of the disk's.
-    let is_increasing = times.windows(2).fold(true, |sorted, pair| sorted & (pair[0] < pair[1]));
-    if times.len() != count || !is_increasing || times.last().is_some_and(|&time| time != last) {
+    let falls = times.windows(2).fold(0u64, |falls, pair| falls + u64::from(pair[0] >= pair[1]));
+    if times.len() != count || falls > 0 || times.last().is_some_and(|&time| time != last) {
         return Err(DecodeError("timestamps are out of order"));
     }
     Ok(())
@@ -144,9 +144,12 @@ fn decode_any(
             1 => 0,
             _ => (last.wrapping_sub(first) as u64 / (count as u64 - 1)) as i64,
         };
-        out.resize(start + count, step);
-        out[start] = first;
-        accumulate(&mut out[start + 1..], first, 0);
+        let mut next = first;
+        out.extend((0..count).map(|_| {
+            let time = next;
+            next = next.wrapping_add(step);
+            time
+        }));
         return Ok(());
     }
     let bytes = &mut bytes;
@@ -176,10 +179,13 @@ fn decode_any(
             let base = take_zigzag(bytes)?;
             let width = u32::from(take_byte(bytes)?);
             unpack(bytes, width, count - 1, out)?;
-            for (row, slot) in out[start..].iter_mut().enumerate().skip(1) {
-                let residual = slot.wrapping_add(base);
-                let steps = slope.wrapping_mul(row as i64).wrapping_add(residual);
-                *slot = first.wrapping_add(steps.wrapping_mul(unit));
+            let residuals = &mut out[start + 1..];
+            multiply(residuals, unit);
+            let step = slope.wrapping_mul(unit);
+            let mut grid = first.wrapping_add(base.wrapping_mul(unit));
+            for slot in residuals {
+                grid = grid.wrapping_add(step);
+                *slot = slot.wrapping_add(grid);
             }
             return Ok(());
         }

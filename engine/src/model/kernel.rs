@@ -128,29 +128,44 @@ pub fn sum_unsigned(values: &[u64], present: Option<&Bitmap>, rows: Range<usize>
     Some(sum)
 }
 
+/// What least and greatest are taken of.
+pub trait Scalar: Copy + PartialOrd {
+    /// Whether any order of comparing gives the same: a plain loop over such values vectorises, of floats only one that
+    /// spells out its lanes does.
+    const IS_TOTAL: bool;
+}
+
+impl Scalar for f64 {
+    const IS_TOTAL: bool = false;
+}
+
+impl Scalar for i64 {
+    const IS_TOTAL: bool = true;
+}
+
+impl Scalar for u64 {
+    const IS_TOTAL: bool = true;
+}
+
+impl Scalar for bool {
+    const IS_TOTAL: bool = true;
+}
+
 /// The row of the least present value within `rows`, the first of those equal.
 #[inline]
-pub fn least<T: Copy + PartialOrd>(
-    values: &[T],
-    present: Option<&Bitmap>,
-    rows: Range<usize>,
-) -> Option<usize> {
+pub fn least<T: Scalar>(values: &[T], present: Option<&Bitmap>, rows: Range<usize>) -> Option<usize> {
     extreme(values, present, rows, |a, b| a < b)
 }
 
 /// The row of the greatest present value within `rows`, the first of those equal.
 #[inline]
-pub fn greatest<T: Copy + PartialOrd>(
-    values: &[T],
-    present: Option<&Bitmap>,
-    rows: Range<usize>,
-) -> Option<usize> {
+pub fn greatest<T: Scalar>(values: &[T], present: Option<&Bitmap>, rows: Range<usize>) -> Option<usize> {
     extreme(values, present, rows, |a, b| a > b)
 }
 
 /// Two passes over dense rows, both of which vectorise: the best value, then where it first stands.
 #[inline]
-fn extreme<T: Copy + PartialOrd>(
+fn extreme<T: Scalar>(
     values: &[T],
     present: Option<&Bitmap>,
     rows: Range<usize>,
@@ -179,10 +194,13 @@ fn extreme<T: Copy + PartialOrd>(
     Some(rows.start + held)
 }
 
-/// The best value in lanes; the first one when it is a NaN.
+/// The best value, of floats in lanes; the first one when it is a NaN.
 #[inline]
-fn best_of<T: Copy + PartialOrd>(slice: &[T], better: &impl Fn(T, T) -> bool) -> Option<T> {
+fn best_of<T: Scalar>(slice: &[T], better: &impl Fn(T, T) -> bool) -> Option<T> {
     let mut best = *slice.first()?;
+    if T::IS_TOTAL {
+        return Some(slice.iter().fold(best, |best, value| if better(*value, best) { *value } else { best }));
+    }
     let (chunks, tail) = slice.as_chunks::<LANES>();
     let mut lanes = [best; LANES];
     for chunk in chunks {
@@ -208,7 +226,7 @@ fn position_of<T: Copy + PartialEq>(slice: &[T], wanted: T) -> Option<usize> {
 
 /// The greatest (least) of dense rows without where it stands; `None` without rows and when it may be a NaN.
 #[inline]
-pub fn extreme_value<T: Copy + PartialOrd>(slice: &[T], is_greatest: bool) -> Option<T> {
+pub fn extreme_value<T: Scalar>(slice: &[T], is_greatest: bool) -> Option<T> {
     let best = if is_greatest { best_of(slice, &|a, b| a > b) } else { best_of(slice, &|a, b| a < b) };
     best.filter(|best| best.partial_cmp(best).is_some())
 }
@@ -216,7 +234,7 @@ pub fn extreme_value<T: Copy + PartialOrd>(slice: &[T], is_greatest: bool) -> Op
 /// Whether `new` takes the place of `held`: it is better, or `held` is a NaN and it is not.
 #[inline]
 #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
-fn replaces<T: Copy + PartialOrd>(new: T, held: T, better: &impl Fn(T, T) -> bool) -> bool {
+fn replaces<T: Scalar>(new: T, held: T, better: &impl Fn(T, T) -> bool) -> bool {
     better(new, held) || (held != held && new == new)
 }
 
@@ -251,7 +269,7 @@ mod tests {
         assert_eq!(least(&[f64::NAN], None, 0..1), Some(0));
         assert_eq!(extreme_value(&[f64::NAN, 3.0], true), None, "for the look that finds the 3");
         assert_eq!(extreme_value(&[2.0, f64::NAN, 3.0], true), Some(3.0));
-        assert_eq!(extreme_value(&[4, 1, 9, 1], false), Some(1));
+        assert_eq!(extreme_value(&[4i64, 1, 9, 1], false), Some(1));
         assert_eq!(extreme_value::<i64>(&[], true), None);
     }
 

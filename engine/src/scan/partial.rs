@@ -511,7 +511,7 @@ fn is_nan<T: PartialOrd>(value: &T) -> bool {
     value != value
 }
 
-impl<T: Copy + PartialOrd> Selected<T> {
+impl<T: kernel::Scalar> Selected<T> {
     #[inline]
     fn fold(
         &mut self,
