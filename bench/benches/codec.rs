@@ -172,6 +172,17 @@ fn fold(criterion: &mut Criterion, case: &str, bytes: &[u8], kind: FieldType) {
             _ => None,
         });
     });
+    if kind == FieldType::Float {
+        // What windows ask for: of a whole block the statistics have the sum.
+        let windows =
+            std::array::from_fn(|at| at * COUNT / kernel::TOGETHER..(at + 1) * COUNT / kernel::TOGETHER);
+        group.bench_function("hot/decode and sum by four windows", |bencher| {
+            bencher.iter(|| match decoded() {
+                ColumnData::Float(values) => Some(kernel::sums_of_floats(&values, &windows)),
+                _ => None,
+            });
+        });
+    }
     group.bench_function("hot/decode and greatest", |bencher| {
         bencher.iter(|| match decoded() {
             ColumnData::Integer(values) => kernel::greatest(&values, None, 0..COUNT),

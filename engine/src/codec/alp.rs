@@ -9,6 +9,8 @@
 //! ALP-RD ("real doubles") is for values that are no decimals: the left 16 bits or fewer of neighbours are mostly one of
 //! few patterns, so they become ids of a dictionary; the right bits are packed as they are.
 
+use std::mem::ManuallyDrop;
+
 use super::bitpack::{pack, packed_len, unpack, width_of};
 use super::integer;
 use super::varint::{put_varint, take_byte, take_bytes, take_count};
@@ -170,11 +172,15 @@ pub fn decode(mut bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), 
     let exceptions = take_count(bytes, count)?;
     let positions = take_bytes(bytes, exceptions * 2)?;
     let bits = take_bytes(bytes, exceptions * 8)?;
-    let mut digits = Vec::with_capacity(count);
-    integer::decode(bytes, count, &mut digits)?;
     let start = out.len();
     let power = places.power();
-    out.extend(digits.iter().map(|&digits| from_digits(digits, power)));
+    with_bits(out, |out| {
+        integer::decode(bytes, count, out)?;
+        for slot in &mut out[start..] {
+            *slot = from_digits(*slot, power).to_bits() as i64;
+        }
+        Ok(())
+    })?;
     let (positions, bits) = (positions.as_chunks::<2>().0, bits.as_chunks::<8>().0);
     for (position, bits) in positions.iter().zip(bits) {
         let at = start + u16::from_le_bytes(*position) as usize;
@@ -266,11 +272,12 @@ pub fn decode_cut(mut bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<
     let id_width = width_of(patterns as u64 - 1);
     let mut ids = Vec::with_capacity(count);
     unpack(take_bytes(bytes, packed_len(count, id_width))?, id_width, count, &mut ids)?;
-    let mut rights = Vec::with_capacity(count);
-    unpack(bytes, right, count, &mut rights)?;
-    join(&mut rights, &ids, &lefts);
     let start = out.len();
-    out.extend(rights.iter().map(|&bits| f64::from_bits(bits as u64)));
+    with_bits(out, |out| {
+        unpack(bytes, right, count, out)?;
+        join(&mut out[start..], &ids, &lefts);
+        Ok(())
+    })?;
     for (position, left) in positions.as_chunks::<2>().0.iter().zip(exception_lefts.as_chunks::<2>().0) {
         let at = u16::from_le_bytes(*position) as usize;
         let slot = out[start..].get_mut(at).ok_or(DecodeError("exception position"))?;
@@ -278,6 +285,19 @@ pub fn decode_cut(mut bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<
         *slot = f64::from_bits(u64::from(u16::from_le_bytes(*left)) << right | right_bits);
     }
     Ok(())
+}
+
+/// Lets `work` append to floats by their bits, so that what is unpacked becomes floats where it stands.
+fn with_bits<R>(floats: &mut Vec<f64>, work: impl FnOnce(&mut Vec<i64>) -> R) -> R {
+    let mut held = ManuallyDrop::new(std::mem::take(floats));
+    // SAFETY: the parts are those of a vector that nobody else drops; an i64 has the size and the alignment of an f64, and
+    // any bits are one.
+    let mut bits = unsafe { Vec::from_raw_parts(held.as_mut_ptr().cast(), held.len(), held.capacity()) };
+    let result = work(&mut bits);
+    let mut held = ManuallyDrop::new(bits);
+    // SAFETY: as above, and any bits are an f64, too.
+    *floats = unsafe { Vec::from_raw_parts(held.as_mut_ptr().cast(), held.len(), held.capacity()) };
+    result
 }
 
 /// Puts the pattern that each id names, of which only three bits count, above each value's right bits.
@@ -335,6 +355,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bits_are_appended_to_the_floats_there_are() {
+        let mut floats = Vec::with_capacity(1);
+        floats.push(1.5);
+        with_bits(&mut floats, |bits| {
+            assert_eq!(bits, &[1.5f64.to_bits() as i64]);
+            bits.extend([2.5f64.to_bits() as i64; 9]);
+        });
+        assert_eq!((floats.len(), floats[0], floats[9]), (10, 1.5, 2.5));
     }
 
     proptest! {

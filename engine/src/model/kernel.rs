@@ -94,6 +94,53 @@ pub fn sum_floats(values: &[f64], present: Option<&Bitmap>, rows: Range<usize>) 
     Some(sum)
 }
 
+/// Ranges whose floats are summed at once.
+pub const TOGETHER: usize = 4;
+
+/// [`sum_floats`] of several ranges of values that are all present; `-0.0` of an empty one. In one range every addition
+/// waits for the one before; those of another range do not, and go on meanwhile.
+pub fn sums_of_floats(values: &[f64], rows: &[Range<usize>; TOGETHER]) -> [f64; TOGETHER] {
+    let mut rest = rows.clone().map(|rows| &values[rows]);
+    let mut sums = [-0.0; TOGETHER];
+    loop {
+        let mut open = [0; TOGETHER];
+        let mut count = 0;
+        for at in (0..TOGETHER).filter(|at| !rest[*at].is_empty()) {
+            open[count] = at;
+            count += 1;
+        }
+        match open {
+            _ if count == 0 => return sums,
+            [a, ..] if count == 1 => add_together([a], &mut rest, &mut sums),
+            [a, b, ..] if count == 2 => add_together([a, b], &mut rest, &mut sums),
+            [a, b, c, _] if count == 3 => add_together([a, b, c], &mut rest, &mut sums),
+            all => add_together(all, &mut rest, &mut sums),
+        }
+    }
+}
+
+/// Adds as many values of the ranges named as the shortest of them has.
+#[inline]
+#[expect(clippy::needless_range_loop, reason = "a row of all the pieces at a time")]
+fn add_together<const N: usize>(
+    lanes: [usize; N],
+    rest: &mut [&[f64]; TOGETHER],
+    sums: &mut [f64; TOGETHER],
+) {
+    let shortest = lanes.iter().map(|lane| rest[*lane].len()).min().unwrap_or(0);
+    let pieces = lanes.map(|lane| &rest[lane][..shortest]);
+    let mut held = lanes.map(|lane| sums[lane]);
+    for at in 0..shortest {
+        for lane in 0..N {
+            held[lane] += pieces[lane][at];
+        }
+    }
+    for (lane, sum) in lanes.into_iter().zip(held) {
+        sums[lane] = sum;
+        rest[lane] = &rest[lane][shortest..];
+    }
+}
+
 /// The wrapping sum of the present values within `rows`; `None` without any.
 pub fn sum_integers(values: &[i64], present: Option<&Bitmap>, rows: Range<usize>) -> Option<i64> {
     if count_present(present, rows.clone()) == 0 {
@@ -301,6 +348,21 @@ mod tests {
             let mut float_sum = None;
             there.iter().for_each(|at| float_sum = Some(float_sum.map_or(floats[*at], |sum: f64| sum + floats[*at])));
             prop_assert_eq!(sum_floats(&floats, present, range), float_sum);
+        }
+
+        #[test]
+        fn sums_of_several_ranges_are_those_of_each_bit_for_bit(
+            values in prop::collection::vec(-1e9f64..1e9, 1..200),
+            bounds: [(prop::sample::Index, prop::sample::Index); TOGETHER],
+        ) {
+            let rows = bounds.map(|(a, b)| {
+                let (a, b) = (a.index(values.len() + 1), b.index(values.len() + 1));
+                a.min(b)..a.max(b)
+            });
+            let sums = sums_of_floats(&values, &rows);
+            for (sum, rows) in sums.into_iter().zip(rows) {
+                prop_assert_eq!(sum.to_bits(), sum_floats(&values, None, rows).unwrap_or(-0.0).to_bits());
+            }
         }
     }
 }

@@ -17,6 +17,9 @@ use super::window::runs;
 use crate::model::kernel;
 use crate::model::{Bitmap, Column, ColumnData, FieldType, StringColumn, Value, Window};
 
+/// Floats of fewer rows are summed window by window: a processor overlaps short sums by itself.
+const TOGETHER_ROWS_MIN: usize = 128;
+
 /// The partials of one tag set.
 pub struct PartialTable {
     window: Option<Window>,
@@ -88,10 +91,20 @@ impl PartialTable {
 
     /// Folds rows of one series, in ascending order of time.
     pub fn fold_rows(&mut self, times: &[i64], columns: &[Column]) {
-        for run in runs(self.window, self.unwindowed, times) {
-            let slot = self.slot(run.start);
+        let mut runs = runs(self.window, self.unwindowed, times);
+        loop {
+            let mut slots = [0; kernel::TOGETHER];
+            let mut rows: [Range<usize>; kernel::TOGETHER] = Default::default();
+            let mut count = 0;
+            for run in runs.by_ref().take(kernel::TOGETHER) {
+                (slots[count], rows[count]) = (self.slot(run.start), run.rows);
+                count += 1;
+            }
+            if count == 0 {
+                return;
+            }
             for (state, call) in self.states.iter_mut().zip(&self.calls) {
-                state.fold(slot, times, &columns[call.column], run.rows.clone());
+                state.fold_runs(&slots[..count], times, &columns[call.column], &rows);
             }
         }
     }
@@ -295,6 +308,29 @@ impl State {
                 held.fold_strings(slot, times, values, present, rows);
             }
             _ => {}
+        }
+    }
+
+    /// [`Self::fold`] for each slot with its rows.
+    fn fold_runs(
+        &mut self,
+        slots: &[usize],
+        times: &[i64],
+        column: &Column,
+        rows: &[Range<usize>; kernel::TOGETHER],
+    ) {
+        if let (Self::SumFloat(totals), ColumnData::Float(values), None) =
+            (&mut *self, &column.data, &column.present)
+            && slots.len() > 1
+            && rows[slots.len() - 1].end - rows[0].start >= TOGETHER_ROWS_MIN
+        {
+            for (slot, sum) in slots.iter().zip(kernel::sums_of_floats(values, rows)) {
+                totals.add(*slot, |held| held + sum);
+            }
+            return;
+        }
+        for (slot, rows) in slots.iter().zip(rows) {
+            self.fold(*slot, times, column, rows.clone());
         }
     }
 

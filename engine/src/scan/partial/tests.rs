@@ -118,6 +118,26 @@ fn a_float_sum_of_negative_zero_keeps_its_sign() {
 }
 
 #[test]
+fn float_sums_of_long_windows_are_those_of_each_window_alone_bit_for_bit() {
+    let times: Vec<i64> = (0..1_000).collect();
+    let values: Vec<f64> =
+        times.iter().map(|at| (at * 7919 % 1000) as f64 / 7.0 * 1e3f64.powi((at % 5) as i32)).collect();
+    let floats = Column { data: ColumnData::Float(values.clone()), present: None };
+    for every in [1_000, 400, 333, 90, 7] {
+        let window = Window { every, offset: 60 };
+        let mut table = PartialTable::new(Some(window), 0, &calls()[1..2], &[FieldType::Float]);
+        table.fold_rows(&times, std::slice::from_ref(&floats));
+        let (windows, partials) = table.finish(false);
+        for (at, start) in windows.iter().enumerate() {
+            let rows = (*start).max(0) as usize..((start + every) as usize).min(values.len());
+            let sum = kernel::sum_floats(&values, None, rows).map(Value::Float);
+            assert_eq!(partials[0].values.get(at), sum, "windows of {every}, the one from {start}");
+        }
+        assert_eq!(windows.len(), times.chunk_by(|a, b| window.start_of(*a) == window.start_of(*b)).count());
+    }
+}
+
+#[test]
 fn strings_have_everything_but_a_sum() {
     let text = |text: &str| Some(Value::String(text.as_bytes().to_vec()));
     let mut table = PartialTable::new(None, 9, &calls(), &[FieldType::String]);
