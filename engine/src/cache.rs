@@ -8,31 +8,38 @@
 //! (32 B to 4 KiB of rows), so that a series of one row costs little and a busy one is read in long runs:
 //!
 //!     page, 64 KiB     [ chunk | chunk | … ]
-//!     chunk            u32 next chunk (0: none), u32 bytes used, rows
+//!     chunk            u32 next chunk (0: none), u32 bytes used, its top bit set in a long one, rows
+//!     long chunk       from 640 B on: before the rows the chunk before (u32, and four bytes of nothing), the greatest
+//!                      timestamp before (i64), the least and the greatest timestamp in it (i64 each, once it is full);
+//!                      the rows begin anew: it can be read, or passed over, by itself
 //!     row              varint shape + 1, zigzag change of the timestamp's difference to the row before,
 //!                      varint length of the values, values as they stood in the batch (docs/formats/batch.md)
 //!
 //! Inserting touches the series' list head and the end of its last chunk: two cache misses, waited for in groups of rows.
 
+mod newest;
+mod read;
 mod transposed;
 
 use crate::index::active::{ActiveIndex, NO_POSITION, SeriesPosition, ShapePosition};
 use crate::limits::CACHE_GENERATION_BYTES_MAX;
-use crate::model::batch::{take_varint, unzigzag, zigzag};
-use crate::model::{Batch, Rows, TimeRange};
+use crate::model::batch::{take_varint, zigzag};
+use crate::model::{Batch, TimeRange};
 use crate::prefetch::prefetch;
+pub use newest::{Newest, Older, newest};
+pub use read::Walk;
 pub use transposed::ReusedRows;
-use transposed::Transposed;
 
 const PAGE_BITS: u32 = 16;
 const PAGE_BYTES: usize = 1 << PAGE_BITS;
 const CHUNK_HEADER_BYTES: usize = 8;
+const LONG_HEADER_BYTES: usize = 40;
+/// Chunks of so many bytes are long ones.
+const LONG_CHUNK_BYTES: usize = 640;
 const CHUNK_BYTES_MIN: usize = 40;
 const CHUNK_BYTES_MAX: usize = 4096;
 /// Rows whose lists are asked of memory together.
 const APPENDED_TOGETHER: usize = 16;
-/// Rows that room is made for when only a part of a series' rows is read.
-const ROWS_OF_A_PART: usize = 256;
 /// Most bytes of a row before its values: three varints.
 const ROW_HEADER_MAX: usize = 5 + 10 + 5;
 
@@ -74,7 +81,19 @@ struct RowList {
     rows: u32,
 }
 
+impl RowList {
+    fn rows(&self) -> usize {
+        (self.rows & !OUT_OF_ORDER) as usize
+    }
+
+    fn is_out_of_order(&self) -> bool {
+        self.rows & OUT_OF_ORDER != 0
+    }
+}
+
 const OUT_OF_ORDER: u32 = 1 << 31;
+/// In the used bytes of a chunk.
+const LONG: u32 = 1 << 31;
 
 /// A row that is appended next: the series and shape it has here, its bytes and the number of its values.
 #[derive(Debug, Clone, Copy, Default)]
@@ -240,35 +259,32 @@ impl Cache {
             self.base_time = timestamp;
         }
         let mut list = self.lists[position as usize];
-        let is_first = list.rows & !OUT_OF_ORDER == 0;
-        let step = if is_first {
-            timestamp.wrapping_sub(self.base_time)
-        } else {
-            timestamp.wrapping_sub(list.last_time)
-        };
-        let mut header = RowHeader::default();
-        header.put(u64::from(shape) + 1);
-        header.put(zigzag(step.wrapping_sub(list.last_step)));
-        header.put(values.len() as u64);
-        let length = header.length + values.len();
-        if list.tail_used as usize + length > list.tail_bytes as usize && !self.add_chunk(&mut list, length) {
-            return false;
+        let mut starts_anew = list.rows() == 0;
+        if starts_anew {
+            self.series += 1;
         }
+        let former = if starts_anew { (self.base_time, 0) } else { (list.last_time, list.last_step) };
+        let (mut step, mut header) = RowHeader::of(shape, timestamp, former, values.len());
+        if list.tail_used as usize + header.length + values.len() > list.tail_bytes as usize {
+            if !self.add_chunk(&mut list, ROW_HEADER_MAX + values.len()) {
+                return false;
+            }
+            if list.tail_bytes as usize >= LONG_CHUNK_BYTES {
+                starts_anew = true;
+                (step, header) = RowHeader::of(shape, timestamp, (self.base_time, 0), values.len());
+            }
+        }
+        let length = header.length + values.len();
         let page = &mut self.pages[(list.tail >> PAGE_BITS) as usize];
         let start = (list.tail as usize & (PAGE_BYTES - 1)) + list.tail_used as usize;
         page[start..start + header.length].copy_from_slice(&header.bytes[..header.length]);
         page[start + header.length..start + length].copy_from_slice(values);
         list.tail_used += length as u32;
-        if is_first {
-            self.series += 1;
-            // The first row's step is a distance to the base, no step between rows.
-            list.last_step = 0;
-        } else {
-            if timestamp <= list.last_time {
-                list.rows |= OUT_OF_ORDER;
-            }
-            list.last_step = step;
+        if list.rows() > 0 && timestamp <= list.last_time {
+            list.rows |= OUT_OF_ORDER;
         }
+        // A first row's step is a distance to the base, no step between rows.
+        list.last_step = if starts_anew { 0 } else { step };
         list.last_time = timestamp;
         list.rows += 1;
         self.lists[position as usize] = list;
@@ -282,23 +298,48 @@ impl Cache {
         true
     }
 
-    /// Makes a chunk with room for `length` bytes the list's tail.
+    /// Makes a chunk with room for `length` bytes of rows the list's tail.
     fn add_chunk(&mut self, list: &mut RowList, length: usize) -> bool {
         let wanted = (2 * list.tail_bytes as usize).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let bytes = wanted.max(CHUNK_HEADER_BYTES + length);
+        let is_long = bytes >= LONG_CHUNK_BYTES;
+        let bytes = if is_long { bytes.max(LONG_HEADER_BYTES + length) } else { bytes };
         let Some(address) = self.allocate(bytes) else { return false };
-        if list.tail != 0 {
-            let used = list.tail_used;
-            let chunk = self.chunk_mut(list.tail);
-            chunk[0..4].copy_from_slice(&address.to_le_bytes());
-            chunk[4..8].copy_from_slice(&used.to_le_bytes());
-        } else {
+        let time_max = match list.tail {
+            0 => i64::MIN,
+            _ => self.close_tail(list, address),
+        };
+        if list.tail == 0 {
             list.head = address;
         }
+        if is_long {
+            let chunk = self.chunk_mut(address);
+            chunk[4..8].copy_from_slice(&LONG.to_le_bytes());
+            chunk[8..12].copy_from_slice(&list.tail.to_le_bytes());
+            chunk[16..24].copy_from_slice(&time_max.to_le_bytes());
+        }
         list.tail = address;
-        list.tail_used = CHUNK_HEADER_BYTES as u32;
+        list.tail_used = if is_long { LONG_HEADER_BYTES } else { CHUNK_HEADER_BYTES } as u32;
         list.tail_bytes = bytes as u32;
         true
+    }
+
+    /// Writes the head of a tail that is full; the greatest timestamp of the list.
+    fn close_tail(&mut self, list: &RowList, next: u32) -> i64 {
+        let span = self.tail_span(list);
+        let time_max = self.time_max_of(list, span);
+        let used = list.tail_used;
+        let chunk = self.chunk_mut(list.tail);
+        chunk[0..4].copy_from_slice(&next.to_le_bytes());
+        match span {
+            None => chunk[4..8].copy_from_slice(&used.to_le_bytes()),
+            Some((min, max)) => {
+                chunk[4..8].copy_from_slice(&(used | LONG).to_le_bytes());
+                chunk[24..32].copy_from_slice(&min.to_le_bytes());
+                chunk[32..40].copy_from_slice(&max.to_le_bytes());
+            }
+        }
+        time_max
     }
 
     /// `bytes` zeroed bytes in one page; their address, never 0.
@@ -343,65 +384,7 @@ impl Cache {
     /// Rows of a series here, duplicates counted.
     #[inline]
     pub fn row_count(&self, position: SeriesPosition) -> usize {
-        self.lists.get(position as usize).map_or(0, |list| (list.rows & !OUT_OF_ORDER) as usize)
-    }
-
-    /// The rows of a series in time order, merged; of the fields in `wanted` only (`None`: of all), and within `time`.
-    /// `None` when there is none. Rows in which every wanted field is absent are left in.
-    pub fn read(
-        &self,
-        index: &ActiveIndex,
-        position: SeriesPosition,
-        time: TimeRange,
-        wanted: Option<&[Vec<u8>]>,
-    ) -> Option<Rows> {
-        let count = self.row_count(position);
-        if count == 0 {
-            return None;
-        }
-        let list = self.lists[position as usize];
-        let span = self.time_range();
-        let is_all = time.start <= span.start && span.end <= time.end;
-        let capacity = if is_all { count } else { count.min(ROWS_OF_A_PART) };
-        let mut rows = Transposed::new(index.shapes(), wanted, capacity);
-        // Most of what a row costs are its values.
-        self.each_row(list, |shape, timestamp, values| {
-            if time.contains(timestamp) {
-                rows.push(shape, timestamp, values);
-            }
-        });
-        let mut rows = rows.finish();
-        if list.rows & OUT_OF_ORDER != 0 {
-            rows.bring_to_order();
-        }
-        (!rows.is_empty()).then_some(rows)
-    }
-
-    /// Adds the times of a series' rows within `time`, in order of arrival.
-    pub fn times(&self, position: SeriesPosition, time: TimeRange, times: &mut Vec<i64>) {
-        if let Some(list) = self.lists.get(position as usize) {
-            self.each_row(*list, |_, timestamp, _| {
-                if time.contains(timestamp) {
-                    times.push(timestamp);
-                }
-            });
-        }
-    }
-
-    /// Reads the rows of a series in time order, merged, of all fields, over those read before; false when there are none.
-    pub fn read_again(&self, index: &ActiveIndex, position: SeriesPosition, reused: &mut ReusedRows) -> bool {
-        let count = self.row_count(position);
-        if count == 0 {
-            return false;
-        }
-        let list = self.lists[position as usize];
-        let mut rows = std::mem::take(reused).begin(index.shapes(), count);
-        self.each_row(list, |shape, timestamp, values| rows.push(shape, timestamp, values));
-        *reused = rows.into_reused();
-        if list.rows & OUT_OF_ORDER != 0 {
-            reused.rows.bring_to_order();
-        }
-        true
+        self.lists.get(position as usize).map_or(0, RowList::rows)
     }
 
     /// Takes out the rows of a series within `time`; how many.
@@ -413,7 +396,7 @@ impl Cache {
         let list = self.lists[position as usize];
         let mut kept: Vec<(ShapePosition, i64, Vec<u8>)> = Vec::new();
         let mut shapes: Vec<ShapePosition> = Vec::with_capacity(count);
-        self.each_row(list, |shape, timestamp, values| {
+        self.each_row(list, None, |shape, timestamp, values| {
             shapes.push(shape);
             if !time.contains(timestamp) {
                 kept.push((shape, timestamp, values.to_vec()));
@@ -440,7 +423,7 @@ impl Cache {
     pub fn move_to(&mut self, from: &ActiveIndex, to: &mut ActiveIndex) {
         let mut lists = Vec::with_capacity(self.series as usize);
         for (position, list) in self.lists.iter().enumerate() {
-            if list.rows & !OUT_OF_ORDER == 0 {
+            if list.rows() == 0 {
                 continue;
             }
             let position = position as SeriesPosition;
@@ -453,37 +436,6 @@ impl Cache {
             lists.push(*list);
         }
         self.lists = lists;
-    }
-
-    /// The rows of a list in order of arrival.
-    #[inline]
-    fn each_row(&self, list: RowList, mut row: impl FnMut(ShapePosition, i64, &[u8])) {
-        let mut address = list.head;
-        let mut time = self.base_time;
-        let mut step = 0i64;
-        let mut left = list.rows & !OUT_OF_ORDER;
-        let mut is_first = true;
-        while left > 0 {
-            let chunk = self.chunk(address);
-            let is_tail = address == list.tail;
-            let used = if is_tail { list.tail_used as usize } else { le_u32(chunk, 4) as usize };
-            let mut bytes = &chunk[CHUNK_HEADER_BYTES..used];
-            while !bytes.is_empty() {
-                let shape = take(&mut bytes) - 1;
-                step = step.wrapping_add(unzigzag(take(&mut bytes)));
-                time = time.wrapping_add(step);
-                if is_first {
-                    step = 0;
-                    is_first = false;
-                }
-                let length = take(&mut bytes) as usize;
-                let (values, rest) = bytes.split_at(length);
-                bytes = rest;
-                row(shape as ShapePosition, time, values);
-                left -= 1;
-            }
-            address = le_u32(chunk, 0);
-        }
     }
 }
 
@@ -504,6 +456,22 @@ struct RowHeader {
 }
 
 impl RowHeader {
+    /// The header of a row behind one of this time and step, and its step from there.
+    #[inline]
+    fn of(
+        shape: ShapePosition,
+        timestamp: i64,
+        (time, last_step): (i64, i64),
+        values_length: usize,
+    ) -> (i64, Self) {
+        let step = timestamp.wrapping_sub(time);
+        let mut header = Self::default();
+        header.put(u64::from(shape) + 1);
+        header.put(zigzag(step.wrapping_sub(last_step)));
+        header.put(values_length as u64);
+        (step, header)
+    }
+
     #[inline]
     fn put(&mut self, mut value: u64) {
         while value >= 0x80 {
@@ -569,6 +537,36 @@ mod tests {
         (0u8..4, prop_oneof![0i64..40, any::<i64>()], fields)
     }
 
+    /// Rows read in steps, of a span, and the newest alone are those of `want`.
+    fn check_parts(
+        cache: &Cache,
+        index: &ActiveIndex,
+        position: SeriesPosition,
+        want: &BTreeMap<i64, BTreeMap<u8, Value>>,
+    ) -> Result<(), TestCaseError> {
+        let mut reused = ReusedRows::default();
+        if let Some(mut walk) = cache.begin_reading(index, position, &mut reused) {
+            while cache.read_on(index, &mut walk, &mut reused) {}
+        }
+        prop_assert_eq!(&reused.times, &want.keys().copied().collect::<Vec<_>>());
+        let span = TimeRange::new(10, 30);
+        let part = cache.read(index, position, span, None).unwrap_or_default();
+        prop_assert_eq!(part.times, want.range(10..30).map(|row| *row.0).collect::<Vec<_>>());
+        let all: Vec<Vec<u8>> = (b'a'..=b'e').map(|name| vec![name]).collect();
+        for within in [TimeRange { start: i64::MIN, end: i64::MAX }, span] {
+            let Some(Newest { rows, older, .. }) = newest(&[cache], index, position, within, &all) else {
+                continue;
+            };
+            let there: Vec<i64> = want.range(within.start..within.end).map(|row| *row.0).collect();
+            let (before, last) = there.split_at(there.len() - rows.len());
+            prop_assert_eq!(&rows.times, last);
+            prop_assert!(!last.is_empty());
+            prop_assert!(older.time_max < last[0]);
+            prop_assert!(before.iter().all(|time| (older.time_min..=older.time_max).contains(time)));
+        }
+        Ok(())
+    }
+
     proptest! {
         /// What is read equals a map written point by point, with deletes in between.
         #[test]
@@ -578,7 +576,7 @@ mod tests {
                     4 => prop::collection::vec(point(), 1..40).prop_map(Ok),
                     1 => (0u8..4, 0i64..40, 0i64..40).prop_map(Err),
                 ],
-                1..12,
+                1..24,
             ),
         ) {
             let mut index = ActiveIndex::new();
@@ -611,6 +609,9 @@ mod tests {
                     .and_then(|at| cache.read(&index, at, TimeRange { start: i64::MIN, end: i64::MAX }, None))
                     .unwrap_or_default();
                 let mut want = model.remove(&series).unwrap_or_default();
+                if let Some(position) = index.find(key.hash(), &key.0) {
+                    check_parts(&cache, &index, position, &want)?;
+                }
                 // A half-open range cannot hold the last instant.
                 want.remove(&i64::MAX);
                 prop_assert_eq!(rows.times.clone(), want.keys().copied().collect::<Vec<_>>());

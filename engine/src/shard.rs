@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::cache::{Cache, Inserted};
+use crate::cache::{Cache, Inserted, Newest, newest};
 use crate::compact::Pace;
 use crate::compact::file::{ShardFile, file_name, is_file_name};
 use crate::compact::manifest::Manifest;
@@ -80,21 +80,6 @@ pub struct CacheView {
     index: Rc<RefCell<ActiveIndex>>,
     sealed: Option<Rc<RefCell<Cache>>>,
     hot: Rc<RefCell<Cache>>,
-}
-
-/// Rows of a series that are told apart as its newest, for those who ask for the last one alone; and how many times as
-/// many it must have.
-const NEWEST_ROWS: usize = 4;
-const NEWEST_FACTOR: usize = 4;
-
-/// The rows of a series in a cache but the newest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Older {
-    pub time_min: i64,
-    pub time_max: i64,
-    /// Duplicates counted.
-    pub rows: usize,
-    pub newest_from: i64,
 }
 
 /// What caches hold: rows, the series they belong to, and the memory of rows and of the active index.
@@ -215,22 +200,13 @@ impl CacheView {
         }
     }
 
-    /// Where the newest few rows of a series within `time` begin, and what is older: its first and last time and how many
-    /// rows. `None` when that is not worth telling apart.
-    pub fn newest(&self, position: SeriesPosition, time: TimeRange) -> Option<Older> {
-        if self.row_count(position) <= NEWEST_FACTOR * NEWEST_ROWS {
-            return None;
+    /// See [`newest`].
+    pub fn newest(&self, position: SeriesPosition, time: TimeRange, wanted: &[Vec<u8>]) -> Option<Newest> {
+        let (index, hot) = (self.index.borrow(), self.hot.borrow());
+        match &self.sealed {
+            None => newest(&[&hot], &index, position, time, wanted),
+            Some(sealed) => newest(&[&sealed.borrow(), &hot], &index, position, time, wanted),
         }
-        let mut times = Vec::with_capacity(self.row_count(position));
-        if let Some(sealed) = &self.sealed {
-            sealed.borrow().times(position, time, &mut times);
-        }
-        self.hot.borrow().times(position, time, &mut times);
-        let at = times.len().checked_sub(NEWEST_ROWS)?;
-        let newest_from = *times.select_nth_unstable(at).1;
-        let older = times.iter().copied().filter(|older| *older < newest_from);
-        let rows = older.clone().count();
-        Some(Older { time_min: older.clone().min()?, time_max: older.max()?, rows, newest_from })
     }
 
     /// Fields of a measurement that rows in the cache were written with, with their types, sorted.

@@ -30,17 +30,21 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 /// more: 2 % at 250 µs, 4 % at 100 µs, 6 % at 50 µs.
 const QUERY_TURN: Duration = Duration::from_micros(150);
 
-/// While queries work a timer rings this often. A turn that ends before it began (the machine let another process run)
+/// While there is work a timer rings this often. A turn that ends before it began (the machine let another process run)
 /// sends the executor to sleep as above; the shorter the turn, the likelier that is.
-const QUERY_TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(1);
+
+/// The same for all other work. At 5 ms (and 100 ms in the background) a message between busy cores waited for most of
+/// a write's and a query's time.
+const TURN: Duration = Duration::from_micros(500);
 
 /// Shares of a core's time when all queues are busy.
 fn shares(priority: Priority) -> (Shares, Latency) {
     match priority {
         Priority::Control => (Shares::Static(1000), Latency::Matters(Duration::from_millis(2))),
-        Priority::Ingest => (Shares::Static(600), Latency::Matters(Duration::from_millis(5))),
-        Priority::Query => (Shares::Static(300), Latency::Matters(QUERY_TURN)),
-        Priority::Background => (Shares::Static(150), Latency::NotImportant),
+        Priority::Ingest => (Shares::Static(600), Latency::Matters(TURN)),
+        Priority::Query => (Shares::Static(400), Latency::Matters(QUERY_TURN)),
+        Priority::Background => (Shares::Static(100), Latency::Matters(TURN)),
     }
 }
 
@@ -51,7 +55,7 @@ struct Core {
     ticker: Rc<Ticker>,
 }
 
-/// The timer of [`QUERY_TICK`], which rings until no query worked between two rings.
+/// The timer of [`TICK`], which rings until nothing worked between two rings.
 struct Ticker {
     queue: TaskQueueHandle,
     rings: Cell<bool>,
@@ -68,7 +72,7 @@ impl Ticker {
         let ticker = Rc::clone(self);
         spawn_into(self.queue, async move {
             while ticker.worked.replace(false) {
-                glommio::timer::sleep(QUERY_TICK).await;
+                glommio::timer::sleep(TICK).await;
             }
             ticker.rings.set(false);
         });
@@ -98,7 +102,7 @@ impl Core {
 
 impl Door for Core {
     fn spawn(&self, priority: Priority, mut task: LocalFuture<()>) {
-        if priority != Priority::Query {
+        if priority == Priority::Control {
             return spawn_into(self.queue(priority), task);
         }
         let ticker = Rc::clone(&self.ticker);

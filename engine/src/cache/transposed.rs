@@ -13,6 +13,7 @@ use crate::model::{Column, ColumnData, Field, FieldType, Rows, Value};
 pub struct ReusedRows {
     pub(super) rows: Rows,
     layout: Layout,
+    capacity: usize,
 }
 
 impl std::ops::Deref for ReusedRows {
@@ -30,7 +31,14 @@ impl ReusedRows {
             self = Self::default();
         }
         self.rows.columns.iter_mut().for_each(Column::clear);
-        Transposed { shapes, wanted: None, rows: self.rows, capacity, layout: self.layout }
+        self.capacity = capacity;
+        self.go_on(shapes)
+    }
+
+    /// Takes more rows of the same series.
+    pub(super) fn go_on(self, shapes: &[Rc<Shape>]) -> Transposed<'_> {
+        let Self { rows, layout, capacity } = self;
+        Transposed { shapes, wanted: None, rows, capacity, layout }
     }
 }
 
@@ -161,12 +169,16 @@ impl<'a> Transposed<'a> {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.rows.times.len()
+    }
+
     pub fn finish(self) -> Rows {
         self.rows
     }
 
     pub fn into_reused(self) -> ReusedRows {
-        ReusedRows { rows: self.rows, layout: self.layout }
+        ReusedRows { rows: self.rows, layout: self.layout, capacity: self.capacity }
     }
 }
 

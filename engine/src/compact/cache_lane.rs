@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::cache::{Cache, ReusedRows};
 use crate::compact::Pace;
+use crate::compact::snapshot::read_series;
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::model::Rows;
 use crate::tsm::Version;
@@ -36,22 +37,14 @@ impl CacheLane {
         self.has_series = false;
         while let Some(&position) = self.sorted.get(self.at) {
             self.at += 1;
-            if self.read(position) {
+            if read_series(&self.index, &self.sealed, position, &mut self.rows, pace).await {
+                self.key.clear();
+                self.key.extend_from_slice(self.index.borrow().key(position));
                 self.has_series = true;
                 return;
             }
             pace.spent(8).await;
         }
-    }
-
-    fn read(&mut self, position: SeriesPosition) -> bool {
-        let index = self.index.borrow();
-        if !self.sealed.borrow().read_again(&index, position, &mut self.rows) {
-            return false;
-        }
-        self.key.clear();
-        self.key.extend_from_slice(index.key(position));
-        true
     }
 
     /// Key and rows, in time order and merged, of the series at hand.

@@ -10,7 +10,7 @@ use crate::codec::Temperature;
 use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::Result;
-use crate::index::active::{ActiveIndex, sorted_positions};
+use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::model::{Column, Rows};
 use crate::tsm::{BlockCache, FieldId, FileMeta, TsmWriter};
 
@@ -28,24 +28,42 @@ pub async fn write_snapshot<D: Disk>(
     let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await?.keep_in(blocks);
     let mut rows = ReusedRows::default();
     for &position in sorted.iter() {
-        let has_rows = {
-            let index = index.borrow();
-            sealed.borrow().read_again(&index, position, &mut rows)
-                && writer.begin_series(index.key(position)).map(|()| true)?
-        };
-        if !has_rows {
+        if !read_series(index, sealed, position, &mut rows, pace).await {
             pace.spent(8).await;
             continue;
         }
+        writer.begin_series(index.borrow().key(position))?;
         if let Err(error) = write_rows(&mut writer, &rows).await {
             writer.abandon().await?;
             return Err(error);
         }
-        pace.spent(work_of(&rows)).await;
     }
     let (version_min, version_max) = sealed.borrow().versions();
     writer.finish(version_min, version_max).await
 }
+
+/// Reads the rows of a series over those read before, giving way in between; whether there are any.
+pub(super) async fn read_series(
+    index: &RefCell<ActiveIndex>,
+    sealed: &RefCell<Cache>,
+    position: SeriesPosition,
+    rows: &mut ReusedRows,
+    pace: &Pace,
+) -> bool {
+    let Some(mut walk) = sealed.borrow().begin_reading(&index.borrow(), position, rows) else { return false };
+    loop {
+        let before = rows.len();
+        let has_more = sealed.borrow().read_on(&index.borrow(), &mut walk, rows);
+        let read = rows.len().saturating_sub(before) as u64;
+        pace.spent(100 + READ_NS * read * (rows.columns.len() as u64 + 1)).await;
+        if !has_more {
+            return true;
+        }
+    }
+}
+
+/// Nanoseconds, about, that bringing a value to its column takes.
+const READ_NS: u64 = 6;
 
 /// Adds rows to the writer's series.
 pub(super) async fn write_rows<D: Disk>(writer: &mut TsmWriter<D>, rows: &Rows) -> Result<()> {
@@ -58,7 +76,7 @@ pub(super) async fn write_rows<D: Disk>(writer: &mut TsmWriter<D>, rows: &Rows) 
     writer.write_rows(&rows.times, &columns).await
 }
 
-/// Units of work (see [`Pace`]) that decoding and encoding rows takes: about 10 ns a value.
+/// Units of work (see [`Pace`]) that decoding rows takes, and putting them together: about 10 ns a value.
 pub(super) fn work_of(rows: &Rows) -> u64 {
     256 + 10 * (rows.len() as u64) * (rows.columns.len() as u64 + 1)
 }

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use super::source::{Block, Found, FoundSeries, Occurrence, Sources};
+use super::source::{Block, Found, FoundSeries, KnownBlocks, Occurrence, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{Rows, TimeRange};
@@ -217,7 +217,7 @@ impl Cursor {
             blocks.make_contiguous().reverse();
         }
         let lane = &mut self.lanes[lane];
-        lane.found.blocks = None;
+        lane.found.blocks = KnownBlocks::Nothing;
         lane.blocks = Some(blocks);
         lane.removed = listed.removed;
         Ok(())

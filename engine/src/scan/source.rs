@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use self::series::Feed;
 pub use self::series::SeriesStream;
 use super::select::matching_positions;
+use crate::cache::{Newest, Older};
 use crate::compact::Pace;
 use crate::compact::file::ShardFile;
 use crate::compact::tombstone::{Tombstone, masks};
@@ -24,8 +25,8 @@ use crate::index::active::SeriesPosition;
 use crate::index::tag_filter::TagMatcher;
 use crate::model::{Column, Field, FieldType, Rows, TimeRange, Value};
 use crate::scan::request::TagFilter;
-use crate::shard::{CacheView, Older, ShardView};
-use crate::tsm::{BlockEntry, ColumnSummary, FieldId, Statistics, TsmReader, Wanted};
+use crate::shard::{CacheView, ShardView};
+use crate::tsm::{BlockEntry, ColumnSummary, FieldId, Statistics, TsmReader, UnlistedBlocks, Wanted};
 
 /// The spans of time in which rows of a series are deleted in a file.
 pub type Masks = Rc<dyn Fn(&[u8]) -> Vec<TimeRange>>;
@@ -111,27 +112,43 @@ pub struct FoundSeries {
     pub occurrences: Vec<Found>,
 }
 
-/// Where a series occurs; its blocks when they came along.
+/// Where a series occurs, with what came along of its blocks.
 #[derive(Debug, Clone)]
 pub struct Found {
     pub occurrence: Occurrence,
-    pub blocks: Option<Rc<[BlockEntry]>>,
+    pub blocks: KnownBlocks,
+}
+
+/// What finding a series told of its blocks.
+#[derive(Debug, Clone)]
+pub enum KnownBlocks {
+    /// They are looked up when needed.
+    Nothing,
+    /// Where they stand.
+    Unlisted(UnlistedBlocks),
+    Listed(Rc<[BlockEntry]>),
+}
+
+impl KnownBlocks {
+    /// Bytes held.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Listed(blocks) => blocks.len() * size_of::<BlockEntry>(),
+            Self::Nothing | Self::Unlisted(_) => 0,
+        }
+    }
 }
 
 impl FoundSeries {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let blocks: usize = self
-            .occurrences
-            .iter()
-            .map(|found| found.blocks.as_ref().map_or(0, |blocks| blocks.len() * size_of::<BlockEntry>()))
-            .sum();
-        self.key.len() + 64 + 24 * self.occurrences.len() + blocks
+        let blocks: usize = self.occurrences.iter().map(|found| found.blocks.bytes()).sum();
+        self.key.len() + 64 + size_of::<Found>() * self.occurrences.len() + blocks
     }
 
     /// Lets the blocks go: they are looked up again when needed.
     pub fn forget_blocks(&mut self) {
-        self.occurrences.iter_mut().for_each(|found| found.blocks = None);
+        self.occurrences.iter_mut().for_each(|found| found.blocks = KnownBlocks::Nothing);
     }
 }
 
@@ -178,6 +195,9 @@ pub struct ColumnFacts {
     pub first: Option<Value>,
     pub last: Option<Value>,
 }
+
+/// Nanoseconds, about, that listing a block takes.
+const LISTED_NS: u64 = 100;
 
 /// See the module's head. One per scan.
 pub struct Sources<D: Disk> {
@@ -266,17 +286,18 @@ impl<D: Disk> Sources<D> {
         let Occurrence { source, position } = found.occurrence;
         match &self.list[source as usize] {
             Source::Cache(cache) => {
-                let older = if newest_first { cache.newest(position, time) } else { None };
+                let newest = if newest_first { cache.newest(position, time, wanted) } else { None };
                 let mut blocks = Vec::new();
-                let mut newest = time;
-                if let Some(older) = older {
-                    self.pace.spent(8 * older.rows as u64).await;
-                    let body = Body::CachedOlder { position };
-                    let Older { time_min, time_max, rows, newest_from } = older;
-                    blocks.push(Block { time_min, time_max, rows, source, body });
-                    newest.start = newest_from;
-                }
-                let rows = cache.read(position, newest, Some(wanted));
+                let rows = match newest {
+                    None => cache.read(position, time, Some(wanted)),
+                    Some(Newest { rows, older, looked_at }) => {
+                        self.pace.spent(8 * looked_at as u64).await;
+                        let body = Body::CachedOlder { position };
+                        let Older { time_min, time_max, rows: older_rows } = older;
+                        blocks.push(Block { time_min, time_max, rows: older_rows, source, body });
+                        Some(rows)
+                    }
+                };
                 let cells = rows.as_ref().map_or(0, |rows| rows.len() * (rows.fields.len() + 1));
                 self.pace.spent(500 + 20 * cells as u64).await;
                 blocks.extend(rows.and_then(|rows| {
@@ -292,8 +313,13 @@ impl<D: Disk> Sources<D> {
             }
             Source::File { file, .. } => {
                 let found = match &found.blocks {
-                    Some(blocks) => blocks.clone(),
-                    None => {
+                    KnownBlocks::Listed(blocks) => blocks.clone(),
+                    KnownBlocks::Unlisted(unlisted) => {
+                        let blocks = file.reader.list(unlisted)?;
+                        self.pace.spent(LISTED_NS * blocks.len() as u64).await;
+                        blocks.into()
+                    }
+                    KnownBlocks::Nothing => {
                         self.pace.spent(5_000).await;
                         let series = file.reader.series_at(position, time).await?;
                         series.map(|series| series.blocks.into()).unwrap_or_default()

@@ -56,7 +56,9 @@ pub use block::{BLOCK_ROWS_MAX, BlockRows};
 pub use block_cache::BlockCache;
 pub use footer::{FileMeta, Version};
 pub use index::BlockEntry;
-pub use reader::{ColumnSummary, EncodedPositions, SeriesCursor, SeriesEntry, TsmReader, Wanted};
+pub use reader::{
+    ColumnSummary, EncodedPositions, SeriesCursor, SeriesEntry, TsmReader, UnlistedBlocks, Wanted,
+};
 pub use schema::Schema;
 pub use scrub::{Scrub, ScrubReport};
 pub use statistics::{Extent, Statistics, sum_of_floats};

@@ -18,6 +18,7 @@ use crate::model::{FieldType, TimeRange};
 use crate::postings::{self, Positions};
 use std::cell::OnceCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Read with the footer, in the hope that the top level lies in it.
@@ -62,6 +63,13 @@ pub struct SeriesEntry {
     pub position: u32,
     /// In time order, without overlaps.
     pub blocks: Vec<BlockEntry>,
+}
+
+/// The blocks of a series as they stand in an index page. Cheap to clone; keeps the page in memory.
+#[derive(Debug, Clone)]
+pub struct UnlistedBlocks {
+    page: Rc<IndexPage>,
+    entries: Range<usize>,
 }
 
 /// A column of a block, without its values.
@@ -245,6 +253,14 @@ impl<D: Disk> TsmReader<D> {
             return Err(self.corrupted(entry.offset, "index page: another page's place"));
         }
         Ok(Rc::new(page))
+    }
+
+    /// The blocks, as [`SeriesCursor::next`] lists them.
+    pub fn list(&self, unlisted: &UnlistedBlocks) -> Result<Vec<BlockEntry>> {
+        let mut blocks = Vec::new();
+        let UnlistedBlocks { page, entries } = unlisted;
+        self.damaged(page.offset, page.blocks(entries.clone(), &mut blocks))?;
+        Ok(blocks)
     }
 
     /// A cursor over all series that reads each page once and leaves the block cache to others.
@@ -502,9 +518,30 @@ impl<D: Disk> SeriesCursor<D> {
 
     /// As [`Self::next`], into a series whose memory serves again; false at the end.
     pub async fn next_into(&mut self, series: &mut SeriesEntry) -> Result<bool> {
+        let Some((page, entries)) = self.step(series).await? else { return Ok(false) };
+        self.list(&page, entries, series).await?;
+        Ok(true)
+    }
+
+    /// As [`Self::next_into`], its blocks not listed where that can wait; `None` at the end.
+    pub async fn next_unlisted(
+        &mut self,
+        series: &mut SeriesEntry,
+    ) -> Result<Option<Option<UnlistedBlocks>>> {
+        let Some((page, entries)) = self.step(series).await? else { return Ok(None) };
+        if entries.end < page.series_end() {
+            return Ok(Some(Some(UnlistedBlocks { page, entries })));
+        }
+        // It may go on in the next page.
+        self.list(&page, entries, series).await?;
+        Ok(Some(None))
+    }
+
+    /// Goes to the next series: its key, its position, and where its entries stand.
+    async fn step(&mut self, series: &mut SeriesEntry) -> Result<Option<(Rc<IndexPage>, Range<usize>)>> {
         series.blocks.clear();
         loop {
-            let Some(page) = self.load().await? else { return Ok(false) };
+            let Some(page) = self.load().await? else { return Ok(None) };
             let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
             let Some((entries, next)) = step else {
                 self.next_page();
@@ -518,12 +555,19 @@ impl<D: Disk> SeriesCursor<D> {
             series.position = position;
             series.key.clear();
             series.key.extend_from_slice(&self.key);
-            self.reader.damaged(page.offset, page.blocks(entries, &mut series.blocks))?;
-            if next >= page.series_end() {
-                self.go_on(series).await?;
-            }
-            return Ok(true);
+            return Ok(Some((page, entries)));
         }
+    }
+
+    async fn list(
+        &mut self,
+        page: &Rc<IndexPage>,
+        entries: Range<usize>,
+        series: &mut SeriesEntry,
+    ) -> Result<()> {
+        let is_last = entries.end >= page.series_end();
+        self.reader.damaged(page.offset, page.blocks(entries, &mut series.blocks))?;
+        if is_last { self.go_on(series).await } else { Ok(()) }
     }
 
     /// Adds the blocks of a series that goes on in the next pages.

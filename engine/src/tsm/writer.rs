@@ -16,6 +16,7 @@ use super::tags::TagBuilder;
 use super::{FieldId, TEMPORARY_SUFFIX};
 use crate::checksum;
 use crate::codec::Temperature;
+use crate::compact::Pace;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::model::{Column, ColumnData, FieldType, series_key};
@@ -55,7 +56,11 @@ pub struct TsmWriter<D: Disk> {
     last_time: i64,
     meta: FileMeta,
     kept: Option<Kept>,
+    pace: Pace,
 }
+
+/// Nanoseconds, about, that encoding a value takes.
+const ENCODED_NS: u64 = 12;
 
 /// Where blocks and pages go on being known while they are written.
 struct Kept {
@@ -113,6 +118,7 @@ impl<D: Disk> TsmWriter<D> {
             measurement: 0,
             has_blocks: false,
             last_time: 0,
+            pace: Pace::new(),
             meta: FileMeta {
                 min_time: i64::MAX,
                 max_time: i64::MIN,
@@ -205,6 +211,7 @@ impl<D: Disk> TsmWriter<D> {
                 let written = self.add_block(&mut encoder, extent, values).await;
                 self.encoder = encoder;
                 written?;
+                self.pace.spent(ENCODED_NS * values).await;
             }
             from = to;
         }

@@ -1,15 +1,14 @@
 //! The series of all sources as one stream in the order of their keys, each with where it occurs.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Found, FoundSeries, Occurrence, Source, Sources};
+use super::{Found, FoundSeries, KnownBlocks, Occurrence, Source, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
 use crate::index::tag_filter::TagMatcher;
 use crate::model::series_key;
-use crate::tsm::{SeriesCursor, TsmReader};
+use crate::tsm::{SeriesCursor, SeriesEntry, TsmReader};
 
 /// See [`Sources::series`].
 pub struct SeriesStream<D: Disk> {
@@ -17,40 +16,10 @@ pub struct SeriesStream<D: Disk> {
     matcher: TagMatcher,
     /// About the nanoseconds the matcher takes for a key.
     work: u64,
-    /// The next series of each source that has one.
-    heap: BinaryHeap<Reverse<Next>>,
-}
-
-/// The next series of a source; ordered by key, then source.
-struct Next {
-    key: Vec<u8>,
-    found: Found,
-}
-
-impl Next {
-    fn order(&self) -> (&[u8], Occurrence) {
-        (&self.key, self.found.occurrence)
-    }
-}
-
-impl PartialEq for Next {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Next {}
-
-impl PartialOrd for Next {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Next {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order().cmp(&other.order())
-    }
+    /// The next series of each source that has one, by key: sources mostly have the same series.
+    heads: BTreeMap<Vec<u8>, Vec<Found>>,
+    /// A buffer.
+    entry: SeriesEntry,
 }
 
 /// The series of one source still to come.
@@ -97,7 +66,8 @@ impl<D: Disk> SeriesStream<D> {
         matcher: TagMatcher,
     ) -> Result<Self> {
         let work = matcher.work();
-        let mut stream = Self { feeds, matcher, work, heap: BinaryHeap::new() };
+        let (heads, entry) = Default::default();
+        let mut stream = Self { feeds, matcher, work, heads, entry };
         for source in 0..sources.list.len() {
             stream.advance(sources, source as u32).await?;
         }
@@ -105,19 +75,15 @@ impl<D: Disk> SeriesStream<D> {
     }
 
     pub async fn next(&mut self, sources: &Sources<D>) -> Result<Option<FoundSeries>> {
-        let Some(Reverse(Next { key, found })) = self.heap.pop() else { return Ok(None) };
-        self.advance(sources, found.occurrence.source).await?;
-        let mut occurrences = vec![found];
-        while self.heap.peek().is_some_and(|next| next.0.key == key)
-            && let Some(Reverse(next)) = self.heap.pop()
-        {
-            self.advance(sources, next.found.occurrence.source).await?;
-            occurrences.push(next.found);
+        let Some((key, mut occurrences)) = self.heads.pop_first() else { return Ok(None) };
+        for found in &occurrences {
+            self.advance(sources, found.occurrence.source).await?;
         }
+        occurrences.sort_unstable_by_key(|found| found.occurrence);
         Ok(Some(FoundSeries { key, occurrences }))
     }
 
-    /// Puts the next series of a source into the heap.
+    /// Puts the next series of a source among the heads.
     async fn advance(&mut self, sources: &Sources<D>, source: u32) -> Result<()> {
         let feed = &mut self.feeds[source as usize];
         match (&sources.list[source as usize], &mut *feed) {
@@ -128,18 +94,25 @@ impl<D: Disk> SeriesStream<D> {
                     if cache.row_count(position) == 0 {
                         continue;
                     }
-                    let key =
-                        cache.with_key(position, |key| self.matcher.matches_key(key).then(|| key.to_vec()));
-                    if let Some(key) = key {
-                        let occurrence = Occurrence { source, position };
-                        self.heap.push(Reverse(Next { key, found: Found { occurrence, blocks: None } }));
+                    let occurrence = Occurrence { source, position };
+                    let found = Found { occurrence, blocks: KnownBlocks::Nothing };
+                    let (matcher, heads) = (&self.matcher, &mut self.heads);
+                    let is_taken = cache.with_key(position, |key| {
+                        let is_taken = matcher.matches_key(key);
+                        if is_taken {
+                            put(heads, key, found);
+                        }
+                        is_taken
+                    });
+                    if is_taken {
                         return Ok(());
                     }
                 }
             }
             (Source::File { file, .. }, Feed::All { cursor, bare, prefix }) => loop {
                 sources.pace.spent(500 + self.work).await;
-                let Some(series) = cursor.next().await? else { break };
+                let series = &mut self.entry;
+                let Some(unlisted) = cursor.next_unlisted(series).await? else { break };
                 if let Some(wanted) = bare.take() {
                     // Other measurements (`m!`) may sort between `m` and `m,…`.
                     if series.key != wanted && !series.key.starts_with(prefix) {
@@ -154,8 +127,11 @@ impl<D: Disk> SeriesStream<D> {
                 }
                 if self.matcher.matches_key(&series.key) {
                     let occurrence = Occurrence { source, position: series.position };
-                    let found = Found { occurrence, blocks: Some(series.blocks.into()) };
-                    self.heap.push(Reverse(Next { key: series.key, found }));
+                    let blocks = match unlisted {
+                        Some(unlisted) => KnownBlocks::Unlisted(unlisted),
+                        None => KnownBlocks::Listed(series.blocks.as_slice().into()),
+                    };
+                    put(&mut self.heads, &series.key, Found { occurrence, blocks });
                     return Ok(());
                 }
             },
@@ -168,7 +144,7 @@ impl<D: Disk> SeriesStream<D> {
                 if let Some(key) = keys.pop_front() {
                     let occurrence = Occurrence { source, position: positions[*next] };
                     *next += 1;
-                    self.heap.push(Reverse(Next { key, found: Found { occurrence, blocks: None } }));
+                    put(&mut self.heads, &key, Found { occurrence, blocks: KnownBlocks::Nothing });
                     return Ok(());
                 }
             }
@@ -176,5 +152,14 @@ impl<D: Disk> SeriesStream<D> {
         }
         *feed = Feed::End;
         Ok(())
+    }
+}
+
+fn put(heads: &mut BTreeMap<Vec<u8>, Vec<Found>>, key: &[u8], found: Found) {
+    match heads.get_mut(key) {
+        Some(known) => known.push(found),
+        None => {
+            heads.insert(key.to_vec(), vec![found]);
+        }
     }
 }

@@ -1,0 +1,260 @@
+//! Reading the rows of a series: all of them, those within a span of time, or some and later more.
+
+use super::transposed::{ReusedRows, Transposed};
+use super::{CHUNK_HEADER_BYTES, Cache, LONG, LONG_CHUNK_BYTES, LONG_HEADER_BYTES, RowList, le_u32, take};
+use crate::index::active::{ActiveIndex, SeriesPosition, ShapePosition};
+use crate::model::batch::unzigzag;
+use crate::model::{Rows, TimeRange};
+
+/// Rows that room is made for when only a part of a series' rows is read.
+const ROWS_OF_A_PART: usize = 256;
+
+/// Rows read on between two looks at who else waits: some 50 µs of ten fields.
+const ROWS_OF_A_STEP: usize = 1_000;
+
+/// How far reading a list has come. What is deleted meanwhile is still read.
+#[derive(Debug, Clone, Copy)]
+pub struct Walk {
+    list: RowList,
+    /// The next chunk, if there is one.
+    address: Option<u32>,
+    state: RowState,
+}
+
+/// What a row's time is a difference to.
+#[derive(Debug, Clone, Copy)]
+struct RowState {
+    time: i64,
+    step: i64,
+    starts_anew: bool,
+}
+
+/// What the head of a long chunk tells beyond its span.
+pub(super) struct LongHead {
+    pub before: u32,
+    pub time_max_before: i64,
+}
+
+/// A chunk of a list, without its head.
+struct Chunk<'a> {
+    rows: &'a [u8],
+    next: Option<u32>,
+    is_long: bool,
+    /// Least and greatest timestamp of a long one that is full.
+    span: Option<(i64, i64)>,
+}
+
+impl Chunk<'_> {
+    /// Whether it may hold rows within `time`.
+    fn may_hold(&self, time: TimeRange) -> bool {
+        self.span.is_none_or(|(min, max)| min < time.end && max >= time.start)
+    }
+}
+
+impl Cache {
+    /// The rows of a series in time order, merged; of the fields in `wanted` only (`None`: of all), and within `time`.
+    /// `None` when there is none. Rows in which every wanted field is absent are left in.
+    pub fn read(
+        &self,
+        index: &ActiveIndex,
+        position: SeriesPosition,
+        time: TimeRange,
+        wanted: Option<&[Vec<u8>]>,
+    ) -> Option<Rows> {
+        let count = self.row_count(position);
+        if count == 0 {
+            return None;
+        }
+        let list = self.lists[position as usize];
+        let span = self.time_range();
+        let is_all = time.start <= span.start && span.end <= time.end;
+        let capacity = if is_all { count } else { count.min(ROWS_OF_A_PART) };
+        let mut rows = Transposed::new(index.shapes(), wanted, capacity);
+        // Most of what a row costs are its values.
+        self.each_row(list, Some(time), |shape, timestamp, values| {
+            if time.contains(timestamp) {
+                rows.push(shape, timestamp, values);
+            }
+        });
+        let mut rows = rows.finish();
+        if list.is_out_of_order() {
+            rows.bring_to_order();
+        }
+        (!rows.is_empty()).then_some(rows)
+    }
+
+    /// Begins to read the rows of a series, of all fields, over those read before; `None` when there are none.
+    pub fn begin_reading(
+        &self,
+        index: &ActiveIndex,
+        position: SeriesPosition,
+        reused: &mut ReusedRows,
+    ) -> Option<Walk> {
+        let count = self.row_count(position);
+        if count == 0 {
+            return None;
+        }
+        *reused = std::mem::take(reused).begin(index.shapes(), count).into_reused();
+        Some(self.walk(self.lists[position as usize]))
+    }
+
+    /// Reads on for a while; whether there are more rows. After the last they are in time order, and merged.
+    pub fn read_on(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) -> bool {
+        let until = reused.len() + ROWS_OF_A_STEP;
+        let mut rows = std::mem::take(reused).go_on(index.shapes());
+        while rows.len() < until
+            && self.walk_chunk(walk, None, |shape, time, values| rows.push(shape, time, values))
+        {}
+        *reused = rows.into_reused();
+        if walk.address.is_some() {
+            return true;
+        }
+        if walk.list.is_out_of_order() {
+            reused.rows.bring_to_order();
+        }
+        false
+    }
+
+    /// The rows of a list in order of arrival; some outside `time` (`None`: all are meant) may be left out.
+    #[inline]
+    pub(super) fn each_row(
+        &self,
+        list: RowList,
+        time: Option<TimeRange>,
+        mut row: impl FnMut(ShapePosition, i64, &[u8]),
+    ) {
+        let mut walk = self.walk(list);
+        while self.walk_chunk(&mut walk, time, &mut row) {}
+    }
+
+    /// Reads a list from the walk's chunk to the one at `last`; some rows outside `time` may be left out.
+    pub(super) fn walk_up_to(
+        &self,
+        mut walk: Walk,
+        last: u32,
+        time: TimeRange,
+        mut row: impl FnMut(ShapePosition, i64, &[u8]),
+    ) {
+        loop {
+            let at = walk.address;
+            if !self.walk_chunk(&mut walk, Some(time), &mut row) || at == Some(last) {
+                return;
+            }
+        }
+    }
+
+    /// What reads a long chunk of a list, with its head; `None` for a short one.
+    pub(super) fn long_chunk(&self, list: RowList, address: u32) -> Option<(Walk, LongHead)> {
+        let bytes = self.chunk(address);
+        if le_u32(bytes, 4) & LONG == 0 {
+            return None;
+        }
+        let walk = Walk { address: Some(address), ..self.walk(list) };
+        Some((walk, LongHead { before: le_u32(bytes, 8), time_max_before: le_i64(bytes, 16) }))
+    }
+
+    /// The greatest timestamp of a list that has rows; `tail` is its [`tail_span`](Self::tail_span).
+    pub(super) fn time_max_of(&self, list: &RowList, tail: Option<(i64, i64)>) -> i64 {
+        if !list.is_out_of_order() {
+            return list.last_time;
+        }
+        match (tail, self.long_chunk(*list, list.tail)) {
+            (Some((_, max)), Some((_, head))) => max.max(head.time_max_before),
+            _ => {
+                let mut time_max = i64::MIN;
+                self.each_row(*list, None, |_, time, _| time_max = time_max.max(time));
+                time_max
+            }
+        }
+    }
+
+    pub(super) fn walk(&self, list: RowList) -> Walk {
+        let address = (list.rows() > 0).then_some(list.head);
+        Walk { list, address, state: self.first_state() }
+    }
+
+    fn first_state(&self) -> RowState {
+        RowState { time: self.base_time, step: 0, starts_anew: true }
+    }
+
+    /// Reads one chunk of rows, unless none of them is within `time`; false at the end of the list.
+    #[inline]
+    pub(super) fn walk_chunk(
+        &self,
+        walk: &mut Walk,
+        time: Option<TimeRange>,
+        row: impl FnMut(ShapePosition, i64, &[u8]),
+    ) -> bool {
+        let Some(address) = walk.address else { return false };
+        let chunk = self.chunk_of(&walk.list, address);
+        walk.address = chunk.next;
+        if chunk.is_long {
+            walk.state = self.first_state();
+        }
+        if time.is_none_or(|time| chunk.may_hold(time)) {
+            rows_of(chunk.rows, &mut walk.state, row);
+        }
+        true
+    }
+
+    fn chunk_of(&self, list: &RowList, address: u32) -> Chunk<'_> {
+        let bytes = self.chunk(address);
+        let used = le_u32(bytes, 4);
+        let is_long = used & LONG != 0;
+        let is_tail = address == list.tail;
+        let end = if is_tail { list.tail_used } else { used & !LONG } as usize;
+        let start = if is_long { LONG_HEADER_BYTES } else { CHUNK_HEADER_BYTES };
+        Chunk {
+            rows: &bytes[start..end],
+            next: (!is_tail).then(|| le_u32(bytes, 0)),
+            is_long,
+            span: (is_long && !is_tail).then(|| (le_i64(bytes, 24), le_i64(bytes, 32))),
+        }
+    }
+
+    /// The least and the greatest timestamp in the list's tail; `None` when it is no long chunk.
+    pub(super) fn tail_span(&self, list: &RowList) -> Option<(i64, i64)> {
+        if (list.tail_bytes as usize) < LONG_CHUNK_BYTES {
+            return None;
+        }
+        let rows = self.chunk_of(list, list.tail).rows;
+        let (mut min, mut max) = (i64::MAX, list.last_time);
+        if list.is_out_of_order() {
+            rows_of(rows, &mut self.first_state(), |_, time, _| {
+                min = min.min(time);
+                max = max.max(time);
+            });
+        } else {
+            let mut rows = rows;
+            min = next_row(&mut rows, &mut self.first_state()).1;
+        }
+        Some((min, max))
+    }
+}
+
+#[inline]
+fn rows_of(mut rows: &[u8], state: &mut RowState, mut row: impl FnMut(ShapePosition, i64, &[u8])) {
+    while !rows.is_empty() {
+        let (shape, time, values) = next_row(&mut rows, state);
+        row(shape, time, values);
+    }
+}
+
+#[inline]
+fn next_row<'a>(rows: &mut &'a [u8], state: &mut RowState) -> (ShapePosition, i64, &'a [u8]) {
+    let shape = take(rows) - 1;
+    state.step = state.step.wrapping_add(unzigzag(take(rows)));
+    state.time = state.time.wrapping_add(state.step);
+    if state.starts_anew {
+        state.step = 0;
+        state.starts_anew = false;
+    }
+    let length = take(rows) as usize;
+    let (values, rest) = rows.split_at(length);
+    *rows = rest;
+    (shape as ShapePosition, state.time, values)
+}
+
+fn le_i64(bytes: &[u8], at: usize) -> i64 {
+    i64::from_le_bytes(bytes[at..at + 8].try_into().expect("BUG: eight bytes"))
+}
