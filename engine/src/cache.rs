@@ -89,6 +89,10 @@ impl RowList {
     fn is_out_of_order(&self) -> bool {
         self.rows & OUT_OF_ORDER != 0
     }
+
+    fn has_long_tail(&self) -> bool {
+        self.tail_bytes as usize >= LONG_CHUNK_BYTES
+    }
 }
 
 const OUT_OF_ORDER: u32 = 1 << 31;
@@ -259,19 +263,17 @@ impl Cache {
             self.base_time = timestamp;
         }
         let mut list = self.lists[position as usize];
-        let mut starts_anew = list.rows() == 0;
-        if starts_anew {
-            self.series += 1;
-        }
-        let former = if starts_anew { (self.base_time, 0) } else { (list.last_time, list.last_step) };
+        let is_first = list.rows() == 0;
+        let mut starts_anew = is_first;
+        let former = if is_first { (self.base_time, 0) } else { (list.last_time, list.last_step) };
         let (mut step, mut header) = RowHeader::of(shape, timestamp, former, values.len());
         if list.tail_used as usize + header.length + values.len() > list.tail_bytes as usize {
             if !self.add_chunk(&mut list, ROW_HEADER_MAX + values.len()) {
                 return false;
             }
-            if list.tail_bytes as usize >= LONG_CHUNK_BYTES {
+            if list.has_long_tail() {
                 starts_anew = true;
-                (step, header) = RowHeader::of(shape, timestamp, (self.base_time, 0), values.len());
+                (step, header) = RowHeader::first(shape, timestamp, self.base_time, values.len());
             }
         }
         let length = header.length + values.len();
@@ -280,7 +282,9 @@ impl Cache {
         page[start..start + header.length].copy_from_slice(&header.bytes[..header.length]);
         page[start + header.length..start + length].copy_from_slice(values);
         list.tail_used += length as u32;
-        if list.rows() > 0 && timestamp <= list.last_time {
+        if is_first {
+            self.series += 1;
+        } else if timestamp <= list.last_time {
             list.rows |= OUT_OF_ORDER;
         }
         // A first row's step is a distance to the base, no step between rows.
@@ -299,24 +303,25 @@ impl Cache {
     }
 
     /// Makes a chunk with room for `length` bytes of rows the list's tail.
+    #[inline(never)]
     fn add_chunk(&mut self, list: &mut RowList, length: usize) -> bool {
         let wanted = (2 * list.tail_bytes as usize).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let bytes = wanted.max(CHUNK_HEADER_BYTES + length);
         let is_long = bytes >= LONG_CHUNK_BYTES;
         let bytes = if is_long { bytes.max(LONG_HEADER_BYTES + length) } else { bytes };
         let Some(address) = self.allocate(bytes) else { return false };
-        let time_max = match list.tail {
-            0 => i64::MIN,
-            _ => self.close_tail(list, address),
-        };
-        if list.tail == 0 {
-            list.head = address;
-        }
+        let span = self.tail_span(list);
         if is_long {
+            let time_max = self.time_max_of(list, span);
             let chunk = self.chunk_mut(address);
             chunk[4..8].copy_from_slice(&LONG.to_le_bytes());
             chunk[8..12].copy_from_slice(&list.tail.to_le_bytes());
             chunk[16..24].copy_from_slice(&time_max.to_le_bytes());
+        }
+        if list.tail == 0 {
+            list.head = address;
+        } else {
+            self.close_tail(list, span, address);
         }
         list.tail = address;
         list.tail_used = if is_long { LONG_HEADER_BYTES } else { CHUNK_HEADER_BYTES } as u32;
@@ -324,10 +329,8 @@ impl Cache {
         true
     }
 
-    /// Writes the head of a tail that is full; the greatest timestamp of the list.
-    fn close_tail(&mut self, list: &RowList, next: u32) -> i64 {
-        let span = self.tail_span(list);
-        let time_max = self.time_max_of(list, span);
+    /// Writes the head of a tail that is full, with its [`tail_span`](Self::tail_span).
+    fn close_tail(&mut self, list: &RowList, span: Option<(i64, i64)>, next: u32) {
         let used = list.tail_used;
         let chunk = self.chunk_mut(list.tail);
         chunk[0..4].copy_from_slice(&next.to_le_bytes());
@@ -339,7 +342,6 @@ impl Cache {
                 chunk[32..40].copy_from_slice(&max.to_le_bytes());
             }
         }
-        time_max
     }
 
     /// `bytes` zeroed bytes in one page; their address, never 0.
@@ -457,7 +459,7 @@ struct RowHeader {
 
 impl RowHeader {
     /// The header of a row behind one of this time and step, and its step from there.
-    #[inline]
+    #[inline(always)]
     fn of(
         shape: ShapePosition,
         timestamp: i64,
@@ -472,7 +474,13 @@ impl RowHeader {
         (step, header)
     }
 
-    #[inline]
+    /// The header of a chunk's first row.
+    #[cold]
+    fn first(shape: ShapePosition, timestamp: i64, base_time: i64, values_length: usize) -> (i64, Self) {
+        Self::of(shape, timestamp, (base_time, 0), values_length)
+    }
+
+    #[inline(always)]
     fn put(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.bytes[self.length] = value as u8 | 0x80;
@@ -546,7 +554,9 @@ mod tests {
     ) -> Result<(), TestCaseError> {
         let mut reused = ReusedRows::default();
         if let Some(mut walk) = cache.begin_reading(index, position, &mut reused) {
-            while cache.read_on(index, &mut walk, &mut reused) {}
+            while !walk.is_at_end() {
+                cache.read_on(index, &mut walk, &mut reused);
+            }
         }
         prop_assert_eq!(&reused.times, &want.keys().copied().collect::<Vec<_>>());
         let span = TimeRange::new(10, 30);

@@ -30,13 +30,16 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 /// more: 2 % at 250 µs, 4 % at 100 µs, 6 % at 50 µs.
 const QUERY_TURN: Duration = Duration::from_micros(150);
 
-/// While there is work a timer rings this often. A turn that ends before it began (the machine let another process run)
+/// While queries work a timer rings this often. A turn that ends before it began (the machine let another process run)
 /// sends the executor to sleep as above; the shorter the turn, the likelier that is.
-const TICK: Duration = Duration::from_millis(1);
+const QUERY_TICK: Duration = Duration::from_millis(1);
 
 /// The same for all other work. At 5 ms (and 100 ms in the background) a message between busy cores waited for most of
 /// a write's and a query's time.
 const TURN: Duration = Duration::from_micros(500);
+
+/// The timer beside all other work. Every sleep has all cores pass a memory barrier: at 1 ms it cost small writes 8 %.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Shares of a core's time when all queues are busy.
 fn shares(priority: Priority) -> (Shares, Latency) {
@@ -52,12 +55,14 @@ struct Core {
     queues: [TaskQueueHandle; 4],
     started: Instant,
     random: Cell<u64>,
-    ticker: Rc<Ticker>,
+    /// Beside queries, and beside other work.
+    tickers: [Rc<Ticker>; 2],
 }
 
-/// The timer of [`TICK`], which rings until nothing worked between two rings.
+/// A timer that rings until nothing worked between two rings.
 struct Ticker {
     queue: TaskQueueHandle,
+    every: Duration,
     rings: Cell<bool>,
     /// Since the last ring.
     worked: Cell<bool>,
@@ -72,7 +77,7 @@ impl Ticker {
         let ticker = Rc::clone(self);
         spawn_into(self.queue, async move {
             while ticker.worked.replace(false) {
-                glommio::timer::sleep(TICK).await;
+                glommio::timer::sleep(ticker.every).await;
             }
             ticker.rings.set(false);
         });
@@ -91,8 +96,9 @@ impl Core {
             executor.create_task_queue(shares, latency, priority.name())
         });
         let queue = queues[Priority::Control as usize];
-        let ticker = Rc::new(Ticker { queue, rings: Cell::default(), worked: Cell::default() });
-        Self { queues, started: Instant::now(), random: Cell::new(seed), ticker }
+        let tickers = [QUERY_TICK, TICK]
+            .map(|every| Rc::new(Ticker { queue, every, rings: Cell::default(), worked: Cell::default() }));
+        Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
     }
 
     fn queue(&self, priority: Priority) -> TaskQueueHandle {
@@ -105,7 +111,7 @@ impl Door for Core {
         if priority == Priority::Control {
             return spawn_into(self.queue(priority), task);
         }
-        let ticker = Rc::clone(&self.ticker);
+        let ticker = Rc::clone(&self.tickers[usize::from(priority != Priority::Query)]);
         let ticked = poll_fn(move |cx| {
             ticker.note();
             task.as_mut().poll(cx)

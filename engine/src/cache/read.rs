@@ -1,7 +1,7 @@
 //! Reading the rows of a series: all of them, those within a span of time, or some and later more.
 
 use super::transposed::{ReusedRows, Transposed};
-use super::{CHUNK_HEADER_BYTES, Cache, LONG, LONG_CHUNK_BYTES, LONG_HEADER_BYTES, RowList, le_u32, take};
+use super::{CHUNK_HEADER_BYTES, Cache, LONG, LONG_HEADER_BYTES, RowList, le_u32, take};
 use crate::index::active::{ActiveIndex, SeriesPosition, ShapePosition};
 use crate::model::batch::unzigzag;
 use crate::model::{Rows, TimeRange};
@@ -19,6 +19,13 @@ pub struct Walk {
     /// The next chunk, if there is one.
     address: Option<u32>,
     state: RowState,
+}
+
+impl Walk {
+    /// Whether all rows are read; they are in time order then, and merged.
+    pub fn is_at_end(&self) -> bool {
+        self.address.is_none()
+    }
 }
 
 /// What a row's time is a difference to.
@@ -94,25 +101,28 @@ impl Cache {
         if count == 0 {
             return None;
         }
-        *reused = std::mem::take(reused).begin(index.shapes(), count).into_reused();
-        Some(self.walk(self.lists[position as usize]))
+        let rows = std::mem::take(reused).begin(index.shapes(), count);
+        let mut walk = self.walk(self.lists[position as usize]);
+        *reused = self.read_some(&mut walk, rows);
+        Some(walk)
     }
 
-    /// Reads on for a while; whether there are more rows. After the last they are in time order, and merged.
-    pub fn read_on(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) -> bool {
-        let until = reused.len() + ROWS_OF_A_STEP;
-        let mut rows = std::mem::take(reused).go_on(index.shapes());
+    /// Reads on for a while.
+    pub fn read_on(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) {
+        let rows = std::mem::take(reused).go_on(index.shapes());
+        *reused = self.read_some(walk, rows);
+    }
+
+    fn read_some(&self, walk: &mut Walk, mut rows: Transposed<'_>) -> ReusedRows {
+        let until = rows.len() + ROWS_OF_A_STEP;
         while rows.len() < until
             && self.walk_chunk(walk, None, |shape, time, values| rows.push(shape, time, values))
         {}
-        *reused = rows.into_reused();
-        if walk.address.is_some() {
-            return true;
+        let mut read = rows.into_reused();
+        if walk.is_at_end() && walk.list.is_out_of_order() {
+            read.rows.bring_to_order();
         }
-        if walk.list.is_out_of_order() {
-            reused.rows.bring_to_order();
-        }
-        false
+        read
     }
 
     /// The rows of a list in order of arrival; some outside `time` (`None`: all are meant) may be left out.
@@ -153,10 +163,10 @@ impl Cache {
         Some((walk, LongHead { before: le_u32(bytes, 8), time_max_before: le_i64(bytes, 16) }))
     }
 
-    /// The greatest timestamp of a list that has rows; `tail` is its [`tail_span`](Self::tail_span).
+    /// The greatest timestamp of a list, the least there is of an empty one; `tail` is its [`tail_span`](Self::tail_span).
     pub(super) fn time_max_of(&self, list: &RowList, tail: Option<(i64, i64)>) -> i64 {
         if !list.is_out_of_order() {
-            return list.last_time;
+            return if list.rows() == 0 { i64::MIN } else { list.last_time };
         }
         match (tail, self.long_chunk(*list, list.tail)) {
             (Some((_, max)), Some((_, head))) => max.max(head.time_max_before),
@@ -214,7 +224,7 @@ impl Cache {
 
     /// The least and the greatest timestamp in the list's tail; `None` when it is no long chunk.
     pub(super) fn tail_span(&self, list: &RowList) -> Option<(i64, i64)> {
-        if (list.tail_bytes as usize) < LONG_CHUNK_BYTES {
+        if !list.has_long_tail() {
             return None;
         }
         let rows = self.chunk_of(list, list.tail).rows;

@@ -51,14 +51,15 @@ pub(super) async fn read_series(
     pace: &Pace,
 ) -> bool {
     let Some(mut walk) = sealed.borrow().begin_reading(&index.borrow(), position, rows) else { return false };
+    let mut before = 0;
     loop {
-        let before = rows.len();
-        let has_more = sealed.borrow().read_on(&index.borrow(), &mut walk, rows);
         let read = rows.len().saturating_sub(before) as u64;
         pace.spent(100 + READ_NS * read * (rows.columns.len() as u64 + 1)).await;
-        if !has_more {
+        if walk.is_at_end() {
             return true;
         }
+        before = rows.len();
+        sealed.borrow().read_on(&index.borrow(), &mut walk, rows);
     }
 }
 
