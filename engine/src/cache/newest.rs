@@ -10,6 +10,8 @@ use crate::model::{Rows, TimeRange};
 /// Rows that are told apart, and how many times as many there must be.
 const NEWEST_ROWS: usize = 4;
 const NEWEST_FACTOR: usize = 4;
+/// Chunks that are looked into. More are rows that came newest first: they are read as a whole.
+const CHUNKS_MAX: usize = 16;
 
 /// The newest few rows of a series, and what is left.
 #[derive(Debug)]
@@ -65,6 +67,9 @@ pub fn newest(
     {
         if time_max < time.start || times.iter().filter(|&&read| read > time_max).count() >= NEWEST_ROWS {
             break;
+        }
+        if all.iter().map(|looked| looked.walks.len()).sum::<usize>() >= CHUNKS_MAX {
+            return None;
         }
         all[at].go_back(time, &mut times);
     }
