@@ -23,7 +23,6 @@ pub mod write;
 
 pub mod http;
 pub mod input;
-pub mod inspect;
 pub mod service;
 pub mod shell;
 

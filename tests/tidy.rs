@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["cores", "meta"],
     &["cluster", "stats"],
     &["write", "query", "statement"],
-    &["http", "input", "service", "inspect", "shell"],
+    &["http", "input", "service", "shell"],
     &["server"],
 ];
 

@@ -35,8 +35,8 @@ Usage: tidemarkd run [flags]
 
     -config <path>
             Set the path to the configuration file.
-            This defaults to the environment variable INFLUXDB_CONFIG_PATH,
-            ~/.tidemark/tidemark.conf, or /etc/tidemark/tidemark.conf if a file
+            This defaults to the environment variable TIDEMARK_CONFIG_PATH or
+            INFLUXDB_CONFIG_PATH, ~/.tidemark/tidemark.conf, or /etc/tidemark/tidemark.conf if a file
             is present at any of these locations.
             Disable the automatic loading of a configuration file using
             the null device (such as /dev/null).

@@ -1,4 +1,4 @@
-//! The append log: segments of checksummed records. Used by the WAL, by hints, by meta and by the field registry.
+//! The append log: segments of checksummed records. Used by the WAL, the catalogue and the types of fields.
 //! Drawn in docs/formats/journal.md.
 //!
 //! - [`Replay`] reads a folder's records back in order and tells a torn tail from damage; [`Replay::finish`] turns

@@ -1,1 +1,0 @@
-//! Offline dump and verify of WAL, TSM and meta.
