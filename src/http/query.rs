@@ -278,6 +278,11 @@ async fn run_statements(executor: &Executor, statements: &[Statement], asked: &A
         }
         match executor.execute(statement, asked, &mut sink).await {
             Ok(()) => sink.encoder.end_statement(None),
+            // `max-row-limit`: whatever follows would not be sent.
+            Err(QueryError::Aborted) if sink.encoder.is_full() => {
+                sink.encoder.end_statement(None);
+                break;
+            }
             // Nobody is left to tell.
             Err(QueryError::Aborted) => return,
             Err(error) => {
@@ -333,7 +338,12 @@ impl EncodeSink {
 impl ResultSink for EncodeSink {
     async fn series(&mut self, series: Series) -> QueryResult<()> {
         self.encoder.series(&series);
-        self.pass_on(self.is_chunked).await
+        let (wanted, max) = (self.encoder.held_bytes(), self.http.executor.query_bytes_max());
+        if wanted > max {
+            return Err(QueryError::Memory { wanted, max });
+        }
+        self.pass_on(self.is_chunked).await?;
+        if self.encoder.is_full() { Err(QueryError::Aborted) } else { Ok(()) }
     }
 
     async fn message(&mut self, level: &str, text: &str) -> QueryResult<()> {

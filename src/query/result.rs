@@ -7,6 +7,7 @@
 use tidemark_engine::model::{Column, ColumnData};
 
 use super::error::Result;
+use super::rows;
 
 /// One value of a row whose column has no single type, such as those of SHOW statements.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +116,16 @@ impl Series {
 
     pub fn rows(&self) -> usize {
         self.values.first().map_or(0, Cells::len)
+    }
+
+    /// The first rows of it.
+    pub fn first_rows(&self, rows: usize) -> Self {
+        let first = |cells: &Cells| match cells {
+            Cells::Times(times) => Cells::Times(times[..rows].to_vec()),
+            Cells::Typed(column) => Cells::Typed(rows::slice(column, 0..rows)),
+            Cells::Mixed(cells) => Cells::Mixed(cells[..rows].to_vec()),
+        };
+        Self { values: self.values.iter().map(first).collect(), ..self.clone() }
     }
 
     /// Whether `other` continues this series.

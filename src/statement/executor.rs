@@ -61,6 +61,12 @@ async fn until_ended(control: &Control, run: impl Future<Output = Result<()>>) -
     futures_lite::future::or(run, async { Err(control.ended().await) }).await
 }
 
+/// What a statement that starts now has left of the time for its request.
+fn time_left(most: Duration, since_ns: Option<u64>, now_ns: u64) -> Duration {
+    let spent_ns = since_ns.map_or(0, |since| now_ns.saturating_sub(since));
+    most.saturating_sub(Duration::from_nanos(spent_ns))
+}
+
 /// Measurements of the request's database that name no policy get the request's.
 fn use_policy(select: &mut SelectStatement, database: &str, policy: &str) {
     for source in &mut select.sources {
@@ -135,6 +141,11 @@ impl Executor {
         }))
     }
 
+    /// Memory that one query may hold on a core.
+    pub fn query_bytes_max(&self) -> u64 {
+        self.0.limits.budget_bytes
+    }
+
     pub fn tracker(&self) -> &Tracker {
         &self.0.tracker
     }
@@ -173,8 +184,7 @@ impl Executor {
         let result = match inner.timeout {
             None => until_ended(&control, run).await,
             Some(most) => {
-                let spent = asked.since_ns.map_or(0, |since| started_ns.saturating_sub(since));
-                let left = most.saturating_sub(Duration::from_nanos(spent));
+                let left = time_left(most, asked.since_ns, started_ns);
                 let ended = runtime.timeout(left, until_ended(&control, run)).await;
                 ended.unwrap_or_else(|| {
                     control.end(End::Timeout);
@@ -263,5 +273,53 @@ impl Executor {
             now: self.0.cores.runtime().wall_ns(),
             control,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::block_on;
+
+    use super::*;
+
+    #[test]
+    fn statements_of_a_request_share_its_time() {
+        let most = Duration::from_nanos(100);
+        let left = |since, now| time_left(most, since, now).as_nanos();
+        assert_eq!(left(Some(1_000), 1_000), 100);
+        assert_eq!(left(Some(1_000), 1_030), 70);
+        assert_eq!(left(Some(1_000), 1_100), 0);
+        assert_eq!(left(Some(1_000), 5_000), 0, "the time is over before the statement begins");
+        assert_eq!(left(Some(1_000), 900), 100);
+        assert_eq!(left(None, 5_000), 100, "each has it anew");
+    }
+
+    #[test]
+    fn an_end_from_outside_is_the_answer_of_what_still_runs() {
+        let ended = |is_done: bool, end: Option<End>| {
+            let control = Control::new(Limits::default());
+            end.into_iter().for_each(|end| control.end(end));
+            let run = async move { if is_done { Ok(()) } else { std::future::pending().await } };
+            block_on(until_ended(&control, run))
+        };
+        assert_eq!(ended(true, None), Ok(()));
+        assert_eq!(ended(true, Some(End::Killed)), Ok(()), "it was done before");
+        assert_eq!(ended(false, Some(End::Killed)), Err(QueryError::Killed));
+        assert_eq!(ended(false, Some(End::Timeout)), Err(QueryError::Timeout));
+    }
+
+    #[test]
+    fn a_measurement_of_the_requests_database_is_read_in_the_requests_policy() {
+        let text = |query: &str| {
+            let Ok(Statement::Select(mut select)) = crate::influxql::parse_statement(query) else {
+                panic!("{query}")
+            };
+            use_policy(&mut select, "db", "week");
+            select.to_string()
+        };
+        assert_eq!(text("SELECT v FROM m"), "SELECT v FROM week.m");
+        assert_eq!(text("SELECT v FROM day.m"), "SELECT v FROM day.m");
+        assert_eq!(text("SELECT v FROM other..m"), "SELECT v FROM other..m");
+        assert_eq!(text("SELECT v FROM (SELECT v FROM m)"), "SELECT v FROM (SELECT v FROM week.m)");
     }
 }

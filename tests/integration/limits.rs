@@ -27,6 +27,17 @@ fn rows_beyond_the_limit_are_cut_and_the_series_is_partial_unless_chunked() {
             r#"{{"results":[{{"statement_id":0,"series":[{{"name":"m","columns":["time","v"],"values":{rows},"partial":true}}]}}]}}"#
         )
     );
+    // What follows is neither answered nor done.
+    let more = ask(&client, "", "SELECT v FROM m WHERE t = 'a' LIMIT 3; SHOW DATABASES");
+    assert_eq!(
+        more,
+        format!(
+            r#"{{"results":[{{"statement_id":0,"series":[{{"name":"m","columns":["time","v"],"values":{rows}}}]}}]}}"#
+        )
+    );
+    let path = format!("/query?db=db&q={}", encode("SELECT v FROM m WHERE t = 'a'; SHOW DATABASES"));
+    let table = client.request("GET", &path, &[("Accept", "text/csv")], b"").body;
+    assert_eq!(table, "name,tags,time,v\nm,,0,0\nm,,1,1\nm,,2,2\n");
     let chunked = ask(&client, "chunked=true&chunk_size=20", "SELECT v FROM m WHERE t = 'a'");
     let chunks: Vec<_> = chunked.lines().collect();
     assert_eq!(chunks.len(), 3);

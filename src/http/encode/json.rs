@@ -22,8 +22,6 @@ pub struct JsonEncoder {
     /// Series written in the current result object.
     series_written: usize,
     messages: Vec<(String, String)>,
-    rows: usize,
-    full: bool,
 }
 
 #[derive(Debug)]
@@ -45,13 +43,7 @@ impl JsonEncoder {
             open: None,
             series_written: 0,
             messages: Vec::new(),
-            rows: 0,
-            full: false,
         }
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.full
     }
 
     fn is_chunked(&self) -> bool {
@@ -115,9 +107,6 @@ impl JsonEncoder {
 
     pub fn series(&mut self, series: &Series) {
         let Some(id) = self.statement else { return };
-        if self.full {
-            return;
-        }
         let mut at = 0;
         let rows = series.rows();
         if self.open.as_ref().is_some_and(|open| !open.head.is_same_series(series)) {
@@ -145,23 +134,19 @@ impl JsonEncoder {
             let mut take = rows - at;
             if let Some(size) = chunk_size {
                 take = take.min(size.max(1) - held);
-            } else if self.options.row_max > 0 && !self.is_chunked() {
-                let left = self.options.row_max - self.rows;
-                if take > left {
-                    take = left;
-                    self.full = true;
-                }
             }
             self.rows(series, at, at + take);
-            self.rows += take;
             if let Some(open) = &mut self.open {
                 open.rows += take;
-                open.truncated |= self.full;
             }
             at += take;
-            if self.full {
-                break;
-            }
+        }
+    }
+
+    /// Rows of the series at hand are missing.
+    pub fn mark_cut(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.truncated = true;
         }
     }
 
@@ -661,14 +646,5 @@ mod tests {
             encode(options, &[], None),
             "{\n    \"results\": [\n        {\n            \"statement_id\": 0\n        }\n    ]\n}\n"
         );
-    }
-
-    #[test]
-    fn rows_beyond_the_limit_are_cut() {
-        let options = Options { epoch: Epoch::from_parameter("ns"), row_max: 2, ..Options::default() };
-        assert!(
-            encode(options, &[series("m", &[1, 2, 3])], None).contains("[[1,1],[2,2]],\"partial\":true}]}]}")
-        );
-        assert!(!encode(options, &[series("m", &[1, 2])], None).contains("partial"));
     }
 }

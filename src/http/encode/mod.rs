@@ -83,7 +83,14 @@ impl Default for Options {
 
 /// One answer being written. One per request.
 #[derive(Debug)]
-pub enum Encoder {
+pub struct Encoder {
+    writer: Writer,
+    /// Rows that may still be written; `None` is no limit.
+    rows_left: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Writer {
     Json(json::JsonEncoder),
     Csv(csv::CsvEncoder),
     MessagePack(msgpack::MessagePackEncoder),
@@ -91,25 +98,99 @@ pub enum Encoder {
 
 impl Encoder {
     pub fn new(options: Options) -> Self {
-        match options.format {
-            Format::Json { pretty } => Self::Json(json::JsonEncoder::new(options, pretty)),
-            Format::Csv => Self::Csv(csv::CsvEncoder::new(options)),
-            Format::MessagePack => Self::MessagePack(msgpack::MessagePackEncoder::new(options)),
-        }
+        let writer = match options.format {
+            Format::Json { pretty } => Writer::Json(json::JsonEncoder::new(options, pretty)),
+            Format::Csv => Writer::Csv(csv::CsvEncoder::new(options)),
+            Format::MessagePack => Writer::MessagePack(msgpack::MessagePackEncoder::new(options)),
+        };
+        let is_limited = options.row_max > 0 && options.chunk_size.is_none();
+        Self { writer, rows_left: is_limited.then_some(options.row_max) }
     }
 
     pub fn begin_statement(&mut self, id: u64) {
-        match self {
-            Self::Json(encoder) => encoder.begin_statement(id),
-            Self::Csv(encoder) => encoder.begin_statement(),
-            Self::MessagePack(encoder) => encoder.begin_statement(id),
+        match &mut self.writer {
+            Writer::Json(encoder) => encoder.begin_statement(id),
+            Writer::Csv(encoder) => encoder.begin_statement(),
+            Writer::MessagePack(encoder) => encoder.begin_statement(id),
         }
     }
 
+    /// Rows beyond the limit are left out, and their series says so.
     pub fn series(&mut self, series: &Series) {
-        if series.rows() == 0 && series.columns.is_empty() {
+        if self.is_full() || series.rows() == 0 && series.columns.is_empty() {
             return;
         }
+        let Some(left) = &mut self.rows_left else { return self.writer.series(series) };
+        let is_cut = series.rows() > *left;
+        if is_cut {
+            self.writer.series(&series.first_rows(*left));
+            self.writer.mark_cut();
+            *left = 0;
+        } else {
+            *left -= series.rows();
+            self.writer.series(series);
+        }
+    }
+
+    pub fn message(&mut self, level: &str, text: &str) {
+        match &mut self.writer {
+            Writer::Json(encoder) => encoder.message(level, text),
+            Writer::Csv(_) => {}
+            Writer::MessagePack(encoder) => encoder.message(level, text),
+        }
+    }
+
+    pub fn end_statement(&mut self, error: Option<&str>) {
+        match &mut self.writer {
+            Writer::Json(encoder) => encoder.end_statement(error),
+            Writer::Csv(encoder) => encoder.end_statement(error),
+            Writer::MessagePack(encoder) => encoder.end_statement(error),
+        }
+    }
+
+    /// No more statements.
+    pub fn finish(&mut self) {
+        match &mut self.writer {
+            Writer::Json(encoder) => encoder.finish(),
+            Writer::Csv(_) => {}
+            Writer::MessagePack(encoder) => encoder.finish(),
+        }
+    }
+
+    /// Bytes ready to be sent and not yet taken.
+    pub fn ready(&self) -> usize {
+        match &self.writer {
+            Writer::Json(encoder) => encoder.out.len(),
+            Writer::Csv(encoder) => encoder.out.len(),
+            Writer::MessagePack(encoder) => encoder.ready(),
+        }
+    }
+
+    /// Bytes that cannot be sent yet, because the length of what they stand in is not known.
+    pub fn held_bytes(&self) -> u64 {
+        match &self.writer {
+            Writer::Json(_) | Writer::Csv(_) => 0,
+            Writer::MessagePack(encoder) => encoder.held_bytes(),
+        }
+    }
+
+    /// Takes the bytes so far.
+    pub fn take(&mut self) -> Vec<u8> {
+        match &mut self.writer {
+            Writer::Json(encoder) => encoder.take(),
+            Writer::Csv(encoder) => std::mem::take(&mut encoder.out),
+            Writer::MessagePack(encoder) => encoder.take(),
+        }
+    }
+
+    /// Whether there are as many rows as there may be: what follows is not written.
+    pub fn is_full(&self) -> bool {
+        self.rows_left == Some(0)
+    }
+}
+
+impl Writer {
+    fn series(&mut self, series: &Series) {
         match self {
             Self::Json(encoder) => encoder.series(series),
             Self::Csv(encoder) => encoder.series(series),
@@ -117,51 +198,15 @@ impl Encoder {
         }
     }
 
-    pub fn message(&mut self, level: &str, text: &str) {
+    /// Rows of the last series are missing.
+    fn mark_cut(&mut self) {
         match self {
-            Self::Json(encoder) => encoder.message(level, text),
+            Self::Json(encoder) => encoder.mark_cut(),
             Self::Csv(_) => {}
-            Self::MessagePack(encoder) => encoder.message(level, text),
+            Self::MessagePack(encoder) => encoder.mark_cut(),
         }
-    }
-
-    pub fn end_statement(&mut self, error: Option<&str>) {
-        match self {
-            Self::Json(encoder) => encoder.end_statement(error),
-            Self::Csv(encoder) => encoder.end_statement(error),
-            Self::MessagePack(encoder) => encoder.end_statement(error),
-        }
-    }
-
-    /// No more statements.
-    pub fn finish(&mut self) {
-        match self {
-            Self::Json(encoder) => encoder.finish(),
-            Self::Csv(_) => {}
-            Self::MessagePack(encoder) => encoder.finish(),
-        }
-    }
-
-    /// Bytes ready to be sent and not yet taken.
-    pub fn ready(&self) -> usize {
-        match self {
-            Self::Json(encoder) => encoder.out.len(),
-            Self::Csv(encoder) => encoder.out.len(),
-            Self::MessagePack(encoder) => encoder.ready(),
-        }
-    }
-
-    /// Takes the bytes so far.
-    pub fn take(&mut self) -> Vec<u8> {
-        match self {
-            Self::Json(encoder) => encoder.take(),
-            Self::Csv(encoder) => std::mem::take(&mut encoder.out),
-            Self::MessagePack(encoder) => encoder.take(),
-        }
-    }
-
-    /// Whether the row limit is reached: what follows would not be written.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Json(encoder) if encoder.is_full())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! MessagePack: the tree of the JSON answer, times as extension 5 (seconds and nanoseconds).
 //!
 //! Arrays come with their length first, which is not known while streaming: a document is held until it is whole. A
-//! chunked answer's documents are the chunks.
+//! chunked answer's documents are the chunks. A result with an error is its error alone.
 
 use tidemark_engine::model::{Column, ColumnData};
 
@@ -17,6 +17,8 @@ pub struct MessagePackEncoder {
     statement: u64,
     series: Vec<Held>,
     messages: Vec<(String, String)>,
+    /// Of the document that is not whole.
+    held_bytes: u64,
 }
 
 /// A series of the current result: its head, and its rows as bytes.
@@ -37,7 +39,12 @@ impl MessagePackEncoder {
             statement: 0,
             series: Vec::new(),
             messages: Vec::new(),
+            held_bytes: 0,
         }
+    }
+
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     pub fn ready(&self) -> usize {
@@ -79,6 +86,7 @@ impl MessagePackEncoder {
                     columns: series.columns.clone(),
                     ..Series::default()
                 };
+                self.held_bytes += head_bytes(&head);
                 self.series.push(Held { head, rows: 0, bytes: Vec::new(), partial: false });
             }
             if row >= series.rows() {
@@ -87,6 +95,7 @@ impl MessagePackEncoder {
             let epoch = self.options.epoch.map(|epoch| epoch.unit);
             if let Some(held) = self.series.last_mut() {
                 held.rows += 1;
+                let before = held.bytes.len();
                 put_array(&mut held.bytes, series.values.len() as u32);
                 for cells in &series.values {
                     match cells {
@@ -95,13 +104,23 @@ impl MessagePackEncoder {
                         Cells::Mixed(cells) => put_cell(&mut held.bytes, &cells[row], epoch),
                     }
                 }
+                self.held_bytes += (held.bytes.len() - before) as u64;
             }
         }
     }
 
+    /// Rows of the last series are missing.
+    pub fn mark_cut(&mut self) {
+        if let Some(held) = self.series.last_mut() {
+            held.partial = true;
+        }
+    }
+
     pub fn end_statement(&mut self, error: Option<&str>) {
-        if error.is_some() {
-            self.series.clear();
+        // Of a chunked answer, what there was before the error is part of it.
+        if error.is_some() && self.options.chunk_size.is_some() && !self.series.is_empty() {
+            self.end_result(true, None);
+            self.document();
         }
         self.end_result(false, error);
         if self.options.chunk_size.is_some() {
@@ -119,8 +138,14 @@ impl MessagePackEncoder {
         let series = std::mem::take(&mut self.series);
         let messages = std::mem::take(&mut self.messages);
         let mut out = Vec::new();
-        // Without rows the series are an empty list, unless there is an error in their place.
-        let members = 2 + u8::from(!messages.is_empty()) + u8::from(partial && error.is_none());
+        if let Some(error) = error {
+            out.push(0x81);
+            put_str(&mut out, b"error");
+            put_str(&mut out, error.as_bytes());
+            self.results.push(out);
+            return;
+        }
+        let members = 2 + u8::from(!messages.is_empty()) + u8::from(partial);
         out.push(0x80 | members);
         put_str(&mut out, b"statement_id");
         put_integer(&mut out, self.statement as i64);
@@ -135,25 +160,22 @@ impl MessagePackEncoder {
                 put_str(&mut out, text.as_bytes());
             }
         }
-        if let Some(error) = error {
-            put_str(&mut out, b"error");
-            put_str(&mut out, error.as_bytes());
-        } else {
-            put_str(&mut out, b"series");
-            put_array(&mut out, series.len() as u32);
-            for held in series {
-                put_series(&mut out, &held);
-            }
-            if partial {
-                put_str(&mut out, b"partial");
-                out.push(0xc3);
-            }
+        // Without rows an empty list.
+        put_str(&mut out, b"series");
+        put_array(&mut out, series.len() as u32);
+        for held in series {
+            put_series(&mut out, &held);
+        }
+        if partial {
+            put_str(&mut out, b"partial");
+            out.push(0xc3);
         }
         self.results.push(out);
     }
 
     fn document(&mut self) {
         let results = std::mem::take(&mut self.results);
+        self.held_bytes = 0;
         self.out.push(0x81);
         put_str(&mut self.out, b"results");
         put_array(&mut self.out, results.len() as u32);
@@ -161,6 +183,13 @@ impl MessagePackEncoder {
             self.out.extend_from_slice(&result);
         }
     }
+}
+
+/// About as many as [`put_series`] writes before the rows.
+fn head_bytes(head: &Series) -> u64 {
+    let tags = head.tags.iter().map(|(key, value)| key.len() + value.len() + 4);
+    let columns = head.columns.iter().map(|column| column.len() + 2);
+    (64 + head.name.len() + tags.sum::<usize>() + columns.sum::<usize>()) as u64
 }
 
 fn put_series(out: &mut Vec<u8>, held: &Held) {
@@ -254,8 +283,22 @@ fn put_integer(out: &mut Vec<u8>, value: i64) {
 }
 
 fn put_unsigned(out: &mut Vec<u8>, value: u64) {
-    out.push(0xcf);
-    out.extend_from_slice(&value.to_be_bytes());
+    match value {
+        0..=0x7f => out.push(value as u8),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, value as u8]),
+        0x100..=0xffff => {
+            out.push(0xcd);
+            out.extend_from_slice(&(value as u16).to_be_bytes());
+        }
+        0x1_0000..=0xffff_ffff => {
+            out.push(0xce);
+            out.extend_from_slice(&(value as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xcf);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
 }
 
 fn put_float(out: &mut Vec<u8>, value: f64) {
@@ -306,69 +349,5 @@ fn put_cell(out: &mut Vec<u8>, cell: &Cell, epoch: Option<i64>) {
                 put_str(out, item);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Encoder, Format};
-    use super::*;
-
-    #[test]
-    fn times_are_extension_five() {
-        let mut encoder = Encoder::new(Options { format: Format::MessagePack, ..Options::default() });
-        encoder.begin_statement(0);
-        encoder.series(&Series {
-            name: b"m".to_vec(),
-            columns: vec![b"time".to_vec()],
-            values: vec![Cells::Times(vec![1_000_000_002])],
-            ..Series::default()
-        });
-        encoder.end_statement(None);
-        encoder.finish();
-        let mut want = b"\x81\xa7results\x91\x82\xacstatement_id\x00\xa6series\x91\x83\xa4name\xa1m".to_vec();
-        want.extend_from_slice(b"\xa7columns\x91\xa4time\xa6values\x91\x91\xc7\x0c\x05");
-        want.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
-        assert_eq!(encoder.take(), want);
-    }
-
-    #[test]
-    fn everything_takes_the_shortest_form() {
-        let integers = |value: i64| {
-            let mut out = Vec::new();
-            put_integer(&mut out, value);
-            out
-        };
-        assert_eq!(integers(127), [0x7f]);
-        assert_eq!(integers(-32), [0xe0]);
-        assert_eq!(integers(-33), [0xd0, 0xdf]);
-        assert_eq!(integers(128), [0xd1, 0, 128]);
-        assert_eq!(integers(-32_768), [0xd1, 0x80, 0]);
-        assert_eq!(integers(40_000), [0xd2, 0, 0, 0x9c, 0x40]);
-        let mut encoder = Encoder::new(Options { format: Format::MessagePack, ..Options::default() });
-        encoder.begin_statement(0);
-        encoder.series(&Series {
-            name: b"m".to_vec(),
-            tags: vec![(b"h".to_vec(), b"a".to_vec())],
-            columns: vec![b"time".to_vec()],
-            values: vec![Cells::Times(vec![0])],
-            ..Series::default()
-        });
-        encoder.end_statement(None);
-        encoder.finish();
-        let tags = b"\xa4tags\x81\xa1h\xa1a";
-        assert!(encoder.take().windows(tags.len()).any(|bytes| bytes == tags));
-    }
-
-    #[test]
-    fn a_statement_without_rows_has_an_empty_list_of_series() {
-        let mut encoder = Encoder::new(Options { format: Format::MessagePack, ..Options::default() });
-        encoder.begin_statement(0);
-        encoder.end_statement(None);
-        encoder.begin_statement(1);
-        encoder.end_statement(Some("no"));
-        encoder.finish();
-        let want = b"\x81\xa7results\x92\x82\xacstatement_id\x00\xa6series\x90\x82\xacstatement_id\x01\xa5error\xa2no";
-        assert_eq!(encoder.take(), want);
     }
 }
