@@ -7,7 +7,7 @@ use tidemark_engine::stats::Stats as StoreStats;
 
 use crate::config::Config;
 use crate::cores::main_loop::together;
-use crate::cores::{CoreStats, Cores};
+use crate::cores::{CoreStats, Cores, TaggedStats};
 
 /// One statistic as InfluxDB lists it.
 pub struct Statistic {
@@ -37,8 +37,12 @@ pub async fn of_all_cores(cores: &Cores) -> Vec<CoreStats> {
 pub async fn tagged(cores: &Cores) -> Vec<Statistic> {
     let asked =
         (0..cores.count()).map(|core| async move { cores.tagged_stats(core).await.unwrap_or_default() });
+    summed(together(asked.collect()).await)
+}
+
+fn summed(of_cores: Vec<Vec<TaggedStats>>) -> Vec<Statistic> {
     let mut all: Vec<Statistic> = Vec::new();
-    for stats in together(asked.collect()).await.into_iter().flatten() {
+    for stats in of_cores.into_iter().flatten() {
         let values = stats.values.into_iter().map(|(name, value)| (name, value as i64));
         match all.iter_mut().find(|known| known.name == stats.name && known.tags == stats.tags) {
             Some(known) => known.values.iter_mut().zip(values).for_each(|(sum, (_, value))| sum.1 += value),
@@ -286,4 +290,106 @@ pub fn memory() -> Value {
     // Agents read them as integers.
     let resident = resident as u64;
     json!({ "Alloc": resident, "HeapAlloc": resident, "HeapInuse": resident, "Sys": resident, "NumGC": 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        crate::config::Effective::load(None, |_| None).unwrap().config().unwrap()
+    }
+
+    /// Numbers of a core, all different; those of the next core are a thousand larger.
+    fn cores() -> [CoreStats; 2] {
+        let mut cores = [CoreStats::default(); 2];
+        for (core, thousands) in cores.iter_mut().zip([1_000, 2_000]) {
+            let (counters, store) = (&mut core.counters, &mut core.store);
+            (counters.requests, counters.requests_active_now, counters.auth_failures) =
+                (thousands + 1, thousands + 2, thousands + 3);
+            (counters.points_written_ok, counters.points_written_dropped, counters.points_written_fail) =
+                (thousands + 10, thousands + 20, thousands + 30);
+            (counters.queries_executed, counters.queries_finished, counters.query_memory_bytes) =
+                (thousands + 4, thousands + 5, thousands + 6);
+            (counters.continuous_queries_ok, counters.continuous_queries_failed) =
+                (thousands + 7, thousands + 8);
+            (store.points_written, store.points_dropped, store.batches_written, store.writes_refused) =
+                (thousands + 40, thousands + 50, thousands + 60, thousands + 70);
+            (core.body_pool_used, core.net.connections_open) = (thousands + 80, thousands + 90);
+        }
+        cores
+    }
+
+    #[test]
+    fn influxdbs_statistics_are_the_sums_of_all_cores() {
+        let all = statistics(&cores(), &config());
+        let value = |name: &str, value: &str| {
+            let statistic = all.iter().find(|one| one.name == name).expect("a statistic");
+            statistic.values.iter().find(|(known, _)| *known == value).expect("a value").1
+        };
+        for (name, wanted, sum) in [
+            ("httpd", "req", 3_002),
+            ("httpd", "reqActive", 3_004),
+            ("httpd", "authFail", 3_006),
+            ("httpd", "pointsWrittenOK", 3_020),
+            ("httpd", "pointsWrittenDropped", 3_040),
+            ("httpd", "pointsWrittenFail", 3_060),
+            ("queryExecutor", "queriesExecuted", 3_008),
+            ("queryExecutor", "queriesFinished", 3_010),
+            ("queryExecutor", "queryMemoryBytes", 3_012),
+            ("cq", "queryOk", 3_014),
+            ("cq", "queryFail", 3_016),
+            ("write", "pointReq", 3_020 + 3_040),
+            ("write", "pointReqLocal", 3_080 + 3_100),
+            ("write", "writeOk", 3_120),
+            ("write", "writeDrop", 3_100),
+            ("write", "writeError", 3_140),
+            ("tidemark_engine", "pointsWritten", 3_080),
+        ] {
+            assert_eq!(value(name, wanted), sum, "{name} {wanted}");
+        }
+        let httpd = all.iter().find(|one| one.name == "httpd").expect("there");
+        assert_eq!(
+            (httpd.key.as_str(), &httpd.tags[..]),
+            ("httpd:127.0.0.1:8086", &[("bind", "127.0.0.1:8086".to_owned())][..])
+        );
+        for statistic in &all {
+            let mut names: Vec<_> = statistic.values.iter().map(|(name, _)| name).collect();
+            names.sort_unstable();
+            assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{}: a name twice", statistic.name);
+        }
+    }
+
+    #[test]
+    fn metrics_are_told_per_core_and_say_whether_they_only_grow() {
+        let metrics = metrics(&cores());
+        let metric = |name: &str| metrics.iter().find(|one| one.name == name).expect("a metric");
+        let grows = metric("tidemark_store_points_total");
+        assert_eq!((&grows.values[..], grows.is_gauge), (&[1_040, 2_040][..], false));
+        let now = metric("tidemark_requests_active");
+        assert_eq!((&now.values[..], now.is_gauge), (&[1_002, 2_002][..], true));
+        assert_eq!(metric("tidemark_body_pool_bytes").values, [1_080, 2_080]);
+        assert_eq!(metric("tidemark_connections_open").values, [1_090, 2_090]);
+        assert_eq!(metric("tidemark_points_written_ok_total").values, [1_010, 2_010]);
+        let mut names: Vec<_> = metrics.iter().map(|one| &one.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "a metric twice");
+    }
+
+    #[test]
+    fn numbers_under_the_same_name_and_tags_are_summed() {
+        let stats = |name, tag: &str, points, failures| TaggedStats {
+            name,
+            tags: vec![("bind", tag.to_owned()), ("database", "db".to_owned())],
+            values: vec![("points", points), ("failures", failures)],
+        };
+        let of_cores = vec![
+            vec![stats("udp", ":1", 1, 10), stats("udp", ":2", 2, 20)],
+            vec![stats("udp", ":2", 3, 30), stats("graphite", ":2", 4, 40)],
+        ];
+        let all: Vec<_> = summed(of_cores).into_iter().map(|one| (one.key, one.values)).collect();
+        let want =
+            |key: &str, points, failures| (key.to_owned(), vec![("points", points), ("failures", failures)]);
+        assert_eq!(all, [want("udp::1:db", 1, 10), want("udp::2:db", 5, 50), want("graphite::2:db", 4, 40)]);
+    }
 }

@@ -69,8 +69,11 @@ fn of_database(database: &DatabaseInfo, found: &ShardsStats, config: &Config, al
 }
 
 fn of_shard(database: &str, policy: &str, stats: &ShardStats, config: &Config) -> [Statistic; 3] {
-    let folder = stats.folder.strip_prefix("data/").unwrap_or(&stats.folder);
-    let path = config.data.dir.join(folder).display().to_string();
+    let path = config.data.dir.join(&stats.folder).display().to_string();
+    let wal_path = match config.data.wal_dir.as_os_str().is_empty() {
+        true => config.data.dir.join("wal"),
+        false => config.data.wal_dir.clone(),
+    };
     let statistic = |name: &'static str, values: &[(&'static str, u64)]| Statistic {
         key: format!("{name}:{path}:{}", stats.shard),
         name,
@@ -80,7 +83,7 @@ fn of_shard(database: &str, policy: &str, stats: &ShardStats, config: &Config) -
             ("id", stats.shard.to_string()),
             ("path", path.clone()),
             ("retentionPolicy", policy.to_owned()),
-            ("walPath", config.data.wal_dir.display().to_string()),
+            ("walPath", wal_path.display().to_string()),
         ],
         values: values.iter().map(|(name, value)| (*name, *value as i64)).collect(),
     };
@@ -101,4 +104,119 @@ fn of_shard(database: &str, policy: &str, stats: &ShardStats, config: &Config) -
         statistic("tsm1_cache", &[("memBytes", stats.cache_bytes_now), ("writeOk", writes.batches)]),
         statistic("tsm1_filestore", &[("diskBytes", stats.tsm_bytes_now), ("numFiles", stats.tsm_files_now)]),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidemark_engine::model::{DatabaseId, NodeId, RetentionPolicyId, ShardGroupId, ShardId};
+    use tidemark_engine::stats::ShardWrites;
+
+    use super::*;
+    use crate::config::Effective;
+    use crate::meta::{RetentionPolicyInfo, ShardGroupInfo, ShardInfo};
+
+    /// Shards of groups that are live (or deleted).
+    fn policy(name: &str, groups: &[(u64, bool, &[u64])]) -> Arc<RetentionPolicyInfo> {
+        let group = |(id, is_live, shards): &(u64, bool, &[u64])| ShardGroupInfo {
+            id: ShardGroupId(*id),
+            start: 0,
+            end: 1,
+            deleted_at: (!is_live).then_some(1),
+            shards: shards.iter().map(|id| ShardInfo { id: ShardId(*id), owners: vec![NodeId(1)] }).collect(),
+        };
+        Arc::new(RetentionPolicyInfo {
+            id: RetentionPolicyId(1),
+            name: name.to_owned(),
+            duration: 0,
+            shard_group_duration: 1,
+            replica_n: 1,
+            shard_groups: groups.iter().map(group).collect(),
+            subscriptions: Vec::new(),
+        })
+    }
+
+    fn stats(shard: u64, series_now: u64) -> ShardStats {
+        ShardStats {
+            shard: ShardId(shard),
+            folder: format!("data/7/{shard}"),
+            writes: ShardWrites { batches: 1, points: 2, values: 3, points_dropped: 4, points_full: 5 },
+            cache_bytes_now: 6,
+            tsm_files_now: 7,
+            tsm_bytes_now: 8,
+            series_now,
+        }
+    }
+
+    fn told(configuration: &str, found: ShardsStats) -> Vec<Statistic> {
+        let config = Effective::from_text(configuration, |_| None).unwrap().config().unwrap();
+        let week = policy("week", &[(1, true, &[1, 2]), (2, true, &[3, 4]), (3, false, &[5])]);
+        let database = DatabaseInfo {
+            id: DatabaseId(1),
+            name: "db".to_owned(),
+            default_retention_policy: "week".to_owned(),
+            retention_policies: vec![week, policy("year", &[(4, true, &[6])])],
+            continuous_queries: Vec::new(),
+        };
+        let mut all = Vec::new();
+        of_database(&database, &found, &config, &mut all);
+        all
+    }
+
+    const PLAIN: &str = "[meta]\ndir = \"/m\"\n[data]\ndir = \"/d\"\n";
+
+    #[test]
+    fn a_database_has_the_series_of_the_fullest_group_of_each_policy() {
+        let found = ShardsStats {
+            shards: vec![
+                stats(1, 10),
+                stats(2, 20),
+                stats(3, 25),
+                stats(4, 1),
+                stats(5, 1_000),
+                stats(6, 300),
+            ],
+            measurements: [1, 2, 3].into(),
+        };
+        let all = told(PLAIN, found);
+        assert_eq!((all[0].key.as_str(), all[0].name), ("database:db", "database"));
+        assert_eq!(all[0].tags, [("database", "db".to_owned())]);
+        assert_eq!(all[0].values, [("numMeasurements", 3), ("numSeries", 30 + 300)]);
+        let ids = all.iter().filter(|one| one.name == "shard").map(|one| one.tags[2].1.as_str());
+        assert_eq!(ids.collect::<Vec<_>>(), ["1", "2", "3", "4", "6"], "none of a deleted group");
+    }
+
+    #[test]
+    fn a_shard_is_told_with_its_place_and_what_it_holds() {
+        let all = told(PLAIN, ShardsStats { shards: vec![stats(6, 1)], ..ShardsStats::default() });
+        let names: Vec<_> = all.iter().map(|one| one.name).collect();
+        assert_eq!(names, NAMES, "each with a name that can be asked for");
+        for one in &all[1..] {
+            assert_eq!(one.key, format!("{}:/d/data/7/6:6", one.name));
+            let tags = one.tags.iter().map(|(name, value)| format!("{name}={value}"));
+            assert_eq!(
+                tags.collect::<Vec<_>>().join(" "),
+                "database=db engine=tsm1 id=6 path=/d/data/7/6 retentionPolicy=year walPath=/d/wal"
+            );
+        }
+        let [_, shard, cache, files] = all.as_slice() else { panic!("three of a shard") };
+        assert_eq!(
+            shard.values,
+            [
+                ("diskBytes", 8),
+                ("writePointsDropped", 4),
+                ("writePointsErr", 5),
+                ("writePointsOk", 2),
+                ("writeReq", 1),
+                ("writeReqOk", 1),
+                ("writeValuesOk", 3),
+            ]
+        );
+        assert_eq!(cache.values, [("memBytes", 6), ("writeOk", 1)]);
+        assert_eq!(files.values, [("diskBytes", 8), ("numFiles", 7)]);
+        let elsewhere = format!("{PLAIN}wal-dir = \"/w\"\n");
+        let all = told(&elsewhere, ShardsStats { shards: vec![stats(6, 1)], ..ShardsStats::default() });
+        assert_eq!(all[1].tags[5], ("walPath", "/w".to_owned()));
+    }
 }

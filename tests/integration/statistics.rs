@@ -64,6 +64,9 @@ fn shards_tell_what_their_files_take_after_a_restart() {
     assert_eq!(after["database:db"]["values"]["numSeries"], 3);
     assert_eq!(after["database:db"]["values"]["numMeasurements"], 2);
     assert_eq!(sum(&after, "shard", "writePointsOk"), 0);
+    let members = after.as_object().expect("an object").values();
+    let paths: Vec<&str> = members.filter_map(|member| member["tags"]["path"].as_str()).collect();
+    assert!(!paths.is_empty() && paths.iter().any(|path| std::path::Path::new(path).is_dir()), "{paths:?}");
 }
 
 #[test]
