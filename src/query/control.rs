@@ -135,3 +135,74 @@ impl Control {
         self.check()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake};
+
+    use futures_lite::future::block_on;
+
+    use super::*;
+
+    fn control(points_max: u64, budget_bytes: u64) -> Control {
+        Control::new(Limits { points_max, budget_bytes, ..Limits::default() })
+    }
+
+    #[test]
+    fn every_end_has_its_error_and_the_first_one_stays() {
+        for (end, error) in [
+            (End::Killed, QueryError::Killed),
+            (End::Timeout, QueryError::Timeout),
+            (End::Aborted, QueryError::Aborted),
+            (End::Shutdown, QueryError::Shutdown),
+        ] {
+            let control = control(0, 0);
+            assert!(control.check().is_ok() && !control.is_ended());
+            control.end(end);
+            control.end(if end == End::Killed { End::Timeout } else { End::Killed });
+            assert!(control.is_ended());
+            assert_eq!(control.check(), Err(error.clone()));
+            assert_eq!(block_on(control.spent(1)), Err(error.clone()));
+            assert_eq!(block_on(control.ended()), error);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_an_end_is_woken_by_it() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let (control, woken) = (control(0, 0), Arc::new(Woken(AtomicBool::new(false))));
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut waiting = pin!(control.ended());
+        assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Pending);
+        assert!(!woken.0.load(Ordering::Relaxed));
+        control.end(End::Killed);
+        assert!(woken.0.load(Ordering::Relaxed));
+        assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Ready(QueryError::Killed));
+    }
+
+    #[test]
+    fn points_and_bytes_are_counted_up_to_their_limits() {
+        let bounded = control(10, 100);
+        assert_eq!((bounded.read(4), bounded.read(6)), (Ok(()), Ok(())));
+        assert_eq!(bounded.read(1), Err(QueryError::PointsMax { wanted: 11, max: 10 }));
+        assert_eq!(bounded.points(), 11);
+        assert_eq!(bounded.hold(100), Ok(()));
+        assert_eq!(bounded.hold(1), Err(QueryError::Memory { wanted: 101, max: 100 }));
+        assert_eq!((bounded.hold(-51), bounded.hold(20)), (Ok(()), Ok(())));
+        bounded.scanned(7);
+        bounded.scanned(8);
+        assert_eq!(bounded.peak_bytes(), 101 + 15, "the most at once, and the scans");
+        let unbounded = control(0, 0);
+        assert_eq!((unbounded.read(u64::MAX / 2), unbounded.hold(i64::MAX)), (Ok(()), Ok(())));
+    }
+}

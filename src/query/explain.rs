@@ -198,3 +198,130 @@ async fn add_cost<D: DataSource>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use futures_lite::future::block_on;
+
+    use super::*;
+    use crate::influxql::ast::Statement;
+    use crate::influxql::parse_statement;
+    use crate::query::conformance_tests::write;
+    use crate::query::control::Control;
+    use crate::query::result::{Cells, Collected};
+    use crate::query::rewrite::{Defaults, Limits};
+    use crate::query::source::memory::MemorySource;
+
+    const LINES: &str = "m,h=a v=1,s=\"x\" 10\nm,h=a v=2 20\nm,h=b v=3,i=7i 30\nn,h=b v=4 10";
+
+    /// The title of the answer and its lines. Every look at the clock finds it a microsecond later than twice as late.
+    fn told(statement: &str) -> (String, Vec<String>) {
+        let mut source = MemorySource::default();
+        source.create_database("db");
+        write(&mut source, "db", "", 1, LINES);
+        source.files = ScanCost { files: 2, blocks: 30, block_bytes: 400 << 20, ..ScanCost::default() };
+        let Ok(Statement::Explain(explained)) = parse_statement(statement) else { panic!("{statement}") };
+        let context = Context {
+            defaults: Defaults { database: "db".to_owned(), retention_policy: String::new() },
+            now: 1_000,
+            control: Control::new(Limits::default()),
+        };
+        let (time, mut sink) = (Counter::new(0), Collected::default());
+        let clock = || time.replace(2 * time.get() + 1_000);
+        block_on(explain(&source, &explained, &context, &clock, &mut sink)).expect("an answer");
+        let [series] = sink.series.as_slice() else { panic!("one series") };
+        let [Cells::Mixed(cells)] = series.values.as_slice() else { panic!("one column") };
+        let line = |cell: &Cell| match cell {
+            Cell::String(text) => String::from_utf8(text.clone()).expect("text"),
+            other => panic!("{other:?}"),
+        };
+        (String::from_utf8(series.columns[0].clone()).expect("text"), cells.iter().map(line).collect())
+    }
+
+    #[test]
+    fn a_plan_tells_of_every_call_what_it_reads() {
+        let (title, lines) = told("EXPLAIN SELECT mean(v), max(i) + 1, mean(v) FROM m WHERE time >= 15");
+        assert_eq!(title, "QUERY PLAN");
+        let read = [
+            "NUMBER OF SHARDS: 1",
+            "NUMBER OF SERIES: 2",
+            "CACHED VALUES: 3",
+            "NUMBER OF FILES: 2",
+            "NUMBER OF BLOCKS: 30",
+            "SIZE OF BLOCKS: 419430400",
+        ];
+        let first: Vec<&str> = [&["EXPRESSION: mean(v::float)"], &read[..]].concat();
+        let second: Vec<&str> = [&["", "EXPRESSION: max(i::integer)"], &read[..]].concat();
+        assert_eq!(lines, [first, second].concat(), "each call once");
+    }
+
+    #[test]
+    fn a_plan_names_the_fields_and_tags_that_come_along() {
+        let (_, lines) = told("EXPLAIN SELECT v, s, h FROM m WHERE h = 'a'");
+        assert_eq!(lines[..2], ["EXPRESSION: <nil>", "AUXILIARY FIELDS: h::tag, s::string, v::float"]);
+        assert_eq!(lines[3..5], ["NUMBER OF SERIES: 1", "CACHED VALUES: 3"]);
+        let (_, lines) = told("EXPLAIN SELECT max(v), h FROM m");
+        assert_eq!(lines[..2], ["EXPRESSION: max(v::float)", "AUXILIARY FIELDS: h::tag"]);
+    }
+
+    #[test]
+    fn a_plan_shows_the_innermost_of_subqueries() {
+        let (_, lines) =
+            told("EXPLAIN SELECT mean(x) FROM (SELECT max(v) AS x FROM (SELECT v FROM m) GROUP BY h)");
+        assert_eq!(lines[0], "EXPRESSION: <nil>");
+        assert_eq!(lines[1], "AUXILIARY FIELDS: v::float");
+        assert_eq!(lines[3..5], ["NUMBER OF SERIES: 2", "CACHED VALUES: 5"]);
+    }
+
+    #[test]
+    fn an_estimate_adds_up_all_that_would_be_read() {
+        let (title, lines) = told("EXPLAIN ESTIMATE SELECT mean(v) FROM m, n");
+        assert_eq!(title, "QUERY ESTIMATE");
+        assert_eq!(
+            lines,
+            [
+                "shards: 2",
+                "series: 3",
+                "files: 4",
+                "blocks: 60",
+                "block_bytes: 838860800",
+                "cached_values: 6",
+                "expected_time: 2.000000228s",
+            ]
+        );
+        let (_, of_both) = told("EXPLAIN ESTIMATE SELECT mean(v) FROM (SELECT v FROM m), (SELECT v FROM n)");
+        assert_eq!(of_both, lines);
+    }
+
+    #[test]
+    fn an_analysis_tells_what_a_query_took() {
+        let (title, lines) = told("EXPLAIN ANALYZE SELECT v FROM m GROUP BY h");
+        assert_eq!(title, "EXPLAIN ANALYZE");
+        let told_peak = lines.iter().position(|line| line.contains("peak_memory_bytes")).expect("a line");
+        let mut others = lines.clone();
+        others.remove(told_peak);
+        assert_eq!(
+            others,
+            [
+                ".",
+                "└── select",
+                "    ├── execution_time: 2µs",
+                "    ├── planning_time: 1µs",
+                "    ├── total_time: 3µs",
+                "    ├── pushed_down: false",
+                "    ├── shards: 1",
+                "    ├── series: 2",
+                "    ├── blocks: 30",
+                "    ├── block_bytes: 419430400",
+                "    ├── points_read: 3",
+                "    ├── series_pieces: 2",
+                "    └── rows: 3",
+            ]
+        );
+        let (_, lines) = told("EXPLAIN ANALYZE SELECT mean(v) FROM m");
+        assert!(lines.contains(&"    ├── pushed_down: true".to_owned()));
+        assert!(lines.contains(&"    └── rows: 1".to_owned()));
+    }
+}

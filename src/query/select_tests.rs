@@ -1,10 +1,13 @@
 //! SELECTs against [`super::source::memory`], with answers recorded from influxd 1.6.7 where its rules are hard to guess.
 
+use futures_lite::future::block_on;
 use serde_json::json;
 
 use super::conformance_tests::{answer, write};
+use super::result::{Cell, Cells, Collected, Series};
 use super::source::memory::MemorySource;
-use crate::influxql::parse_query;
+use super::{Context, Control, Defaults, Limits, select};
+use crate::influxql::{Statement, parse_query, parse_statement};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -253,4 +256,111 @@ fn windows_without_a_percentile_put_off_its_column_beside_other_calls() {
         "[[0,1,null],[10,1,null],[20,1,null],[30,1,null],[0,null,null],[10,null,null],[20,null,null],[30,null,null],\
          [40,1,null],[50,1,null],[60,1,null],[70,1,0"
     );
+}
+
+/// Tags, times and values of the only value column, of every piece; and how many points were read.
+fn pieces(source: &MemorySource, query: &str) -> (Vec<(String, Vec<i64>, Vec<String>)>, u64) {
+    let Ok(Statement::Select(statement)) = parse_statement(query) else { panic!("{query}") };
+    let control = Control::new(Limits::default());
+    let defaults = Defaults { database: "db".to_owned(), ..Defaults::default() };
+    let context = Context { defaults, now: 0, control: control.clone() };
+    let mut collected = Collected::default();
+    block_on(select(source, &statement, &context, &mut collected)).expect("an answer");
+    let piece = |series: Series| {
+        let [Cells::Times(times), values, ..] = series.values.as_slice() else { panic!("times come first") };
+        let shown = (0..times.len()).map(|row| match values.get(row) {
+            Cell::Float(value) => value.to_string(),
+            Cell::Integer(value) => value.to_string(),
+            other => format!("{other:?}"),
+        });
+        let tags = series.tags.iter().map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        (
+            tags.collect::<Vec<_>>().join(","),
+            times.iter().map(|time| time / SECOND).collect(),
+            shown.collect(),
+        )
+    };
+    (collected.series.into_iter().map(piece).collect(), control.points())
+}
+
+#[test]
+fn a_long_answer_comes_in_pieces_that_have_all_its_rows_in_order() {
+    let source = source("m v=1 0\nm v=2 2047\nm v=3 2048\nm v=4 8191\nm v=5 8192\nm v=6 19999", "");
+    let rest = "FROM m WHERE time >= 0s AND time < 20000s GROUP BY time(1s) fill(0)";
+    // One column in pieces of so many rows; more columns in shorter ones.
+    for (calls, lengths) in [(1, vec![8_192, 8_192, 3_616]), (31, [vec![2_048; 9], vec![1_568]].concat())] {
+        let calls = vec!["sum(v)"; calls].join(", ");
+        let (pieces, _) = pieces(&source, &format!("SELECT {calls} {rest}"));
+        assert_eq!(pieces.iter().map(|piece| piece.1.len()).collect::<Vec<_>>(), lengths);
+        let times = pieces.iter().flat_map(|piece| &piece.1).copied();
+        assert!(times.eq(0..20_000));
+        let rows = pieces.iter().flat_map(|(_, times, values)| times.iter().zip(values));
+        let there: Vec<_> = rows.filter(|(_, value)| *value != "0").collect();
+        let want = [(0, "1"), (2_047, "2"), (2_048, "3"), (8_191, "4"), (8_192, "5"), (19_999, "6")];
+        assert!(there.into_iter().map(|(time, value)| (*time, value.as_str())).eq(want));
+    }
+}
+
+#[test]
+fn limit_and_offset_count_over_the_chunks_of_each_series() {
+    // Chunks have seven rows.
+    let line = |at: i64| format!("m,h=a v={at} {at}\nm,h=b v={} {at}\n", 100 + at);
+    let source = source(&(0..40).map(line).collect::<String>(), "");
+    let rows = |query: &str| {
+        let mut all: Vec<(String, String)> = Vec::new();
+        for (tags, times, values) in pieces(&source, query).0 {
+            let rows = times.iter().zip(values).map(|(time, value)| format!("{time}:{value}"));
+            let rows = rows.collect::<Vec<_>>().join(" ");
+            match all.last_mut().filter(|last| last.0 == tags) {
+                Some(last) => last.1 += &format!(" {rows}"),
+                None => all.push((tags, rows)),
+            }
+        }
+        all
+    };
+    let series = |host: &str, first: i64, step: i64, value: &dyn Fn(i64) -> i64| {
+        let times = (0..10).map(|at| first + step * at);
+        let rows = times.map(|time| format!("{time}:{}", value(time)));
+        (host.to_owned(), rows.collect::<Vec<_>>().join(" "))
+    };
+    let both = |first, step| {
+        let plain = |more: i64| move |time| time + more;
+        [series("a", first, step, &plain(0)), series("b", first, step, &plain(100))]
+    };
+    let limited = "GROUP BY h LIMIT 10 OFFSET 9";
+    assert_eq!(rows(&format!("SELECT v FROM m {limited}")), both(9, 1));
+    let backwards: Vec<_> = both(30, -1).into_iter().rev().collect();
+    assert_eq!(rows("SELECT v FROM m GROUP BY h ORDER BY time DESC LIMIT 10 OFFSET 9"), backwards);
+    let sums = |more: i64| move |time: i64| time * (time + 1) / 2 + more * (time + 1);
+    assert_eq!(
+        rows(&format!("SELECT cumulative_sum(v) FROM m {limited}")),
+        [series("a", 9, 1, &sums(0)), series("b", 9, 1, &sums(100))]
+    );
+    assert_eq!(
+        rows("SELECT v FROM m WHERE h = 'b' LIMIT 10 OFFSET 9"),
+        [series("", 9, 1, &|time| time + 100)]
+    );
+    assert_eq!(rows("SELECT v FROM m GROUP BY h LIMIT 10 OFFSET 40"), []);
+}
+
+#[test]
+fn nothing_is_read_beyond_the_limit_of_the_only_series() {
+    let source = source(&(0..700).map(|at| format!("m v={at} {at}\n")).collect::<String>(), "");
+    let read = |query: &str| pieces(&source, query).1;
+    assert!(read("SELECT v FROM m LIMIT 3") <= 14);
+    assert_eq!(read("SELECT v FROM m"), 700);
+}
+
+#[test]
+fn the_inner_series_of_each_outer_one_are_gathered_apart() {
+    let source = shared_times();
+    let sums = |rest: &str| {
+        let (pieces, _) =
+            pieces(&source, &format!("SELECT sum(x) FROM (SELECT max(v) AS x FROM t GROUP BY h, r) {rest}"));
+        pieces.into_iter().map(|(tags, _, values)| format!("{tags}={}", values.join(" "))).collect::<Vec<_>>()
+    };
+    // The greatest of a, b, c, d are 4, 8, 5, 9; the first two share a tag, and the others.
+    assert_eq!(sums(""), ["=26"]);
+    assert_eq!(sums("GROUP BY r"), ["x=12", "y=14"]);
+    assert_eq!(sums("GROUP BY h"), ["a=4", "b=8", "c=5", "d=9"]);
 }

@@ -285,8 +285,18 @@ mod tests {
     use tidemark_engine::model::Value;
     use tidemark_engine::scan::request::ScanGroup;
 
+    fn plain(descending: bool) -> TieOrder {
+        TieOrder { texts: Vec::new(), ranges: vec![TimeRange::ALL], descending, is_edge: false }
+    }
+
     /// Series of `(key, times)` on one core, sent ahead; the series of the rows given out.
     fn merged(series: &[(&str, &[i64])], descending: bool) -> Vec<String> {
+        merged_by(series, &[], plain(descending))
+    }
+
+    /// As [`merged`], with these texts of each series in the columns behind its number.
+    fn merged_by(series: &[(&str, &[i64])], texts: &[&[Option<&str>]], order: TieOrder) -> Vec<String> {
+        let descending = order.descending;
         let mut sent: Vec<(i64, usize, i64)> = Vec::new();
         for (number, (_, times)) in series.iter().enumerate() {
             let mut before = i64::MIN;
@@ -298,32 +308,100 @@ mod tests {
         sent.sort_by_key(|(before, number, _)| (*before, *number));
         let mut numbers = Column::empty(tidemark_engine::model::FieldType::Integer);
         sent.iter().for_each(|(_, number, _)| numbers.push(Some(&Value::Integer(*number as i64))));
-        let order = TieOrder { texts: Vec::new(), ranges: vec![TimeRange::ALL], descending, is_edge: false };
+        let mut columns = vec![numbers];
+        for texts in texts {
+            let mut column = Column::empty(tidemark_engine::model::FieldType::String);
+            let text = |number: usize| texts[number].map(|text| Value::String(text.into()));
+            sent.iter().for_each(|(_, number, _)| column.push(text(*number).as_ref()));
+            columns.push(column);
+        }
         let mut ties = Ties::new(order, 1);
         let chunk = ScanChunk::Rows {
             group: ScanGroup { values: Vec::new() },
             times: sent.iter().map(|row| row.2).collect(),
-            columns: vec![numbers],
+            columns,
             series: sent.iter().map(|row| row.1 as u32).collect(),
             series_keys: series.iter().map(|(key, _)| key.as_bytes().to_vec()).collect(),
         };
         assert_eq!(ties.step(), Step::Chunk(0));
         ties.take(0, chunk);
-        while ties.step() == Step::Chunk(0) {
-            ties.end(0);
-        }
-        let (times, columns) = ties.rows().unwrap_or_default();
-        assert!(times.windows(2).all(|pair| if descending {
-            pair[0] >= pair[1]
-        } else {
-            pair[0] <= pair[1]
-        }));
-        (0..times.len())
-            .map(|row| match columns[0].get(row) {
+        let (mut all, mut out) = (Vec::new(), Vec::new());
+        loop {
+            while ties.step() == Step::Chunk(0) {
+                ties.end(0);
+            }
+            let Some((times, columns)) = ties.rows() else { break };
+            assert!(times.len() <= PIECE_ROWS, "{} rows at once", times.len());
+            all.extend(times);
+            out.extend((0..columns[0].len()).map(|row| match columns[0].get(row) {
                 Some(Value::Integer(number)) => series[number as usize].0.to_owned(),
                 _ => String::new(),
-            })
-            .collect()
+            }));
+        }
+        assert!(all.windows(2).all(|pair| if descending { pair[0] >= pair[1] } else { pair[0] <= pair[1] }));
+        assert_eq!(all.len(), series.iter().map(|one| one.1.len()).sum::<usize>());
+        out
+    }
+
+    /// What series have before a time, or from it on.
+    fn part<'a>(series: &[(&'a str, Vec<i64>)], is_meant: impl Fn(i64) -> bool) -> Vec<(&'a str, Vec<i64>)> {
+        let times = |times: &Vec<i64>| times.iter().copied().filter(|time| is_meant(*time)).collect();
+        series.iter().map(|(key, all)| (*key, times(all))).collect()
+    }
+
+    fn order_of(series: &[(&str, Vec<i64>)], order: TieOrder) -> String {
+        let series: Vec<(&str, &[i64])> =
+            series.iter().map(|(key, times)| (*key, times.as_slice())).collect();
+        merged_by(&series, &[], order).concat()
+    }
+
+    #[test]
+    fn every_shard_group_has_a_heap_of_its_own() {
+        for descending in [false, true] {
+            let times = |times: &[i64]| match descending {
+                false => times.to_vec(),
+                true => times.iter().rev().copied().collect(),
+            };
+            // The second group begins at 10, where some series have a row.
+            let series = [
+                ("a", times(&[1, 2, 9, 10, 11, 12])),
+                ("b", times(&[2, 9, 10, 12])),
+                ("c", times(&[1, 2, 9, 11, 12])),
+                ("d", times(&[2, 10, 11, 12])),
+                ("e", times(&[11, 12])),
+            ];
+            let ranges = vec![TimeRange::new(0, 10), TimeRange::new(10, 20)];
+            let both = order_of(&series, TieOrder { ranges, ..plain(descending) });
+            let alone =
+                |is_meant: &dyn Fn(i64) -> bool| order_of(&part(&series, is_meant), plain(descending));
+            let (early, late) = (alone(&|time| time < 10), alone(&|time| time >= 10));
+            let want = if descending { format!("{late}{early}") } else { format!("{early}{late}") };
+            assert_eq!(both, want);
+            assert_ne!(both, order_of(&series, plain(descending)), "one heap for both tells nothing");
+        }
+    }
+
+    #[test]
+    fn texts_order_equal_times_up_to_the_first_column_that_holds_none() {
+        let series: [(&str, &[i64]); 4] = [("a", &[1]), ("b", &[1]), ("c", &[1]), ("d", &[1])];
+        let by = |texts: &[&[Option<&str>]], descending| {
+            let columns = (1..=texts.len()).collect();
+            merged_by(&series, texts, TieOrder { texts: columns, ..plain(descending) }).concat()
+        };
+        let (falling, same) = ([Some("4"), Some("3"), Some("2"), Some("1")], [Some("x"); 4]);
+        assert_eq!(by(&[&falling], false), "dcba");
+        assert_eq!(by(&[&falling], true), "abcd");
+        assert_eq!(by(&[&same, &falling], false), "dcba", "equal ones leave it to the next");
+        let untold = by(&[], false);
+        assert_eq!(by(&[&[None; 4], &falling], false), untold);
+        assert_ne!(untold, "dcba");
+    }
+
+    #[test]
+    fn rows_are_given_out_in_pieces() {
+        let times: Vec<i64> = (0..1_500).collect();
+        let order = merged(&[("a", &times), ("b", &times)], false).concat();
+        assert_eq!(order.matches('a').count(), 1_500);
     }
 
     /// As influxd 1.6.7 answers.

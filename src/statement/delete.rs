@@ -1,7 +1,7 @@
 //! DELETE, DROP SERIES, DROP MEASUREMENT.
 //!
-//! A delete is numbered by the catalogue before any core hears of it, so that a crash does not leave it half done: the next
-//! start carries it out before anybody may write. It is finished there when every owner has answered.
+//! A delete is numbered by the catalogue before any core hears of it, and finished there when every owner has answered. One
+//! that a crash cut short may be done in part: the next start says so and forgets it, for its client heard of no success.
 
 use tidemark_engine::model::TimeRange;
 

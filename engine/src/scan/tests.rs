@@ -128,16 +128,21 @@ fn model_of(steps: &[Step]) -> Model {
     model
 }
 
-/// Rows of a block in the files of these tests: small, so that series have many.
+/// Rows of a block in the files of most tests: few, so that series have many blocks.
 const BLOCK_ROWS: usize = 5;
 
-async fn file_of(disk: &SimDisk, path: &str, writes: &[Write]) -> Option<TsmReader<SimDisk>> {
+async fn file_of(
+    disk: &SimDisk,
+    path: &str,
+    writes: &[Write],
+    block_rows: usize,
+) -> Option<TsmReader<SimDisk>> {
     let steps: Vec<Step> = writes.iter().cloned().map(Step::Write).collect();
     let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await.expect("created");
     for (key, rows) in model_of(&steps) {
         writer.begin_series(&key).expect("in order");
         let rows: Vec<_> = rows.into_iter().collect();
-        for part in rows.chunks(BLOCK_ROWS) {
+        for part in rows.chunks(block_rows) {
             let times: Vec<i64> = part.iter().map(|row| row.0).collect();
             let types = [("f", FieldType::Float), ("i", FieldType::Integer), ("s", FieldType::String)];
             let mut columns = Vec::new();
@@ -158,6 +163,11 @@ async fn file_of(disk: &SimDisk, path: &str, writes: &[Write]) -> Option<TsmRead
 
 /// The shards after these steps.
 async fn shards_of(steps: &[Step]) -> Vec<ShardSources<SimDisk>> {
+    shards_of_blocks(steps, BLOCK_ROWS).await
+}
+
+/// As [`shards_of`], with blocks of so many rows in the files.
+async fn shards_of_blocks(steps: &[Step], block_rows: usize) -> Vec<ShardSources<SimDisk>> {
     let disk = SimDisk::new(1);
     disk.create_dir_all("data").await.expect("a folder");
     let mut shards = Vec::new();
@@ -174,7 +184,7 @@ async fn shards_of(steps: &[Step]) -> Vec<ShardSources<SimDisk>> {
                 continue;
             }
             let path = format!("data/{number}-{}.tsm", files.len());
-            files.extend(file_of(&disk, &path, &std::mem::take(&mut cached)).await);
+            files.extend(file_of(&disk, &path, &std::mem::take(&mut cached), block_rows).await);
             if let Step::Delete(series, time) = step {
                 deletes.push((*series, *time, files.len()));
             }
@@ -373,10 +383,18 @@ fn check_rows(case: &Case, views: Vec<ShardSources<SimDisk>>) {
     case.fill(&mut request);
     request.budget_bytes = case.budget;
     let chunks = block_on(run(views, request)).expect("within the budget");
-    let got = rows_of(&chunks, 5);
+    let mut want = all_rows(case);
+    if case.limit > 0 {
+        want.iter_mut().for_each(|(_, rows)| rows.truncate(case.limit as usize));
+    }
+    assert_eq!(rows_of(&chunks, 5), want);
+}
+
+/// What a scan of rows has to answer without a limit.
+fn all_rows(case: &Case) -> Vec<(Vec<Vec<u8>>, Vec<Row>)> {
     let mut want = Vec::new();
     for (values, rows) in case.expected() {
-        let mut rows: Vec<Row> = rows
+        let rows: Vec<Row> = rows
             .into_iter()
             .map(|(time, key, row)| {
                 let integer = row.get("i").cloned();
@@ -389,12 +407,49 @@ fn check_rows(case: &Case, views: Vec<ShardSources<SimDisk>>) {
                 (time, key, values)
             })
             .collect();
-        if case.limit > 0 {
-            rows.truncate(case.limit as usize);
-        }
         want.push((values, rows));
     }
-    assert_eq!(got, want);
+    want
+}
+
+/// Rows in the order they are sent ahead, each with the directed time of the one before it in its series.
+fn sent_ahead(rows: Vec<Row>, descending: bool) -> Vec<(Option<i64>, Row)> {
+    // Rows are in order: a position in it is the place of the row that follows in the same series.
+    let mut last: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    let mut placed: Vec<(Option<usize>, Vec<u8>, Row)> = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        placed.push((last.insert(row.1.clone(), at), row.1.clone(), row.clone()));
+    }
+    placed.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    let time_of = |at: usize| rows::directed(rows[at].0, descending);
+    placed.into_iter().map(|(before, _, row)| (before.map(time_of), row)).collect()
+}
+
+fn check_rows_ahead(case: &Case, views: Vec<ShardSources<SimDisk>>) {
+    let mut request = request(ScanOutput::Rows { limit: case.limit, ahead: true });
+    case.fill(&mut request);
+    let chunks = block_on(run(views, request)).expect("within the budget");
+    let got = rows_of(&chunks, 5);
+    let want = all_rows(case);
+    assert_eq!(got.len(), want.len());
+    for ((values, got), (wanted_values, rows)) in got.into_iter().zip(want) {
+        assert_eq!(values, wanted_values);
+        let all = sent_ahead(rows, case.descending);
+        let followers = || all.iter().filter_map(|(before, _)| *before);
+        // With a limit it ends behind what follows the last of so many rows, and those of its time.
+        let needed = match case.limit {
+            0 => all.len(),
+            limit => {
+                let end = followers().nth(limit as usize - 1).unwrap_or(i64::MAX);
+                all.iter().filter(|(before, _)| before.is_none_or(|before| before <= end)).count()
+            }
+        };
+        assert!(got.len() >= needed, "{} rows of {needed}", got.len());
+        let sent: Vec<Row> = all.into_iter().map(|(_, row)| row).collect();
+        assert_eq!(got[..needed], sent[..needed]);
+        // A series may go on for a while: what is read of it already.
+        assert!(got[needed..].iter().all(|row| sent[needed..].contains(row)));
+    }
 }
 
 const KINDS: [PartialKind; 6] = [
@@ -446,7 +501,8 @@ fn check_partials(
     window: Option<Window>,
     kinds: &[PartialKind],
 ) {
-    let columns = [("f", 0usize), ("i", 1), ("s", 4)];
+    // The integer also as the float it is asked for.
+    let columns = [("f", 0usize), ("i", 1), ("i", 3), ("s", 4)];
     let calls: Vec<PartialCall> = columns
         .iter()
         .flat_map(|(_, column)| kinds.iter().map(|kind| PartialCall { column: *column, kind: *kind }))
@@ -468,9 +524,13 @@ fn check_partials(
         for (start, rows) in windows {
             let partials: Vec<_> = columns
                 .iter()
-                .flat_map(|(name, _)| {
+                .flat_map(|(name, column)| {
+                    let value = |row: &BTreeMap<_, Value>| match row.get(name)? {
+                        Value::Integer(value) if *column == 3 => Some(Value::Float(*value as f64)),
+                        value => Some(value.clone()),
+                    };
                     let there: Vec<(i64, Value)> =
-                        rows.iter().filter_map(|(time, row)| Some((*time, row.get(name)?.clone()))).collect();
+                        rows.iter().filter_map(|(time, row)| Some((*time, value(row)?))).collect();
                     kinds.iter().map(move |kind| naive_partial(*kind, &there)).collect::<Vec<_>>()
                 })
                 .collect();
@@ -505,11 +565,57 @@ proptest! {
     }
 
     #[test]
+    fn rows_come_ahead_in_the_places_of_the_rows_before_them(
+        mut case in case_strategy(),
+        dense in prop::option::of(dense_strategy()),
+        limit in prop::option::of(1u64..60),
+        sparse in 1i64..9,
+    ) {
+        // Long runs of one series, between rows of another at some of its times.
+        let is_kept = |step: &Step| !matches!(step, Step::Write(row) if row.series > 0 && row.time % sparse > 0);
+        case.steps.extend(dense.into_iter().flatten().filter(is_kept));
+        case.limit = limit.unwrap_or(case.limit);
+        check_rows_ahead(&case, block_on(shards_of(&case.steps)));
+    }
+
+    /// Blocks of so many rows have statistics: what lies in one window is answered by them.
+    #[test]
+    fn partials_of_blocks_with_statistics_equal_plain_loops(
+        dense in dense_strategy(),
+        mut case in case_strategy(),
+        every in prop::option::of(prop_oneof![1i64..90, Just(1_000)]),
+        kind in 0usize..8,
+        has_rest: bool,
+    ) {
+        case.steps.truncate(if has_rest { 12 } else { 0 });
+        case.steps.splice(0..0, dense);
+        case.condition = if case.condition == 1 { 1 } else { 0 };
+        let window = every.map(|every| Window { every, offset: 7 });
+        let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
+        check_partials(&case, block_on(shards_of_blocks(&case.steps, 40)), window, kinds);
+    }
+
+    #[test]
     fn partials_equal_plain_loops(case in case_strategy(), every in prop::option::of(1i64..90), kind in 0usize..8) {
         let window = every.map(|every| Window { every, offset: 7 });
         let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
         check_partials(&case, block_on(shards_of(&case.steps)), window, kinds);
     }
+}
+
+/// Nearly every time of two series, in files.
+fn dense_strategy() -> impl Strategy<Value = Vec<Step>> {
+    let row = prop::option::weighted(0.95, any::<(Option<i8>, Option<i8>, Option<u8>)>());
+    (prop::collection::vec(row, 240), any::<bool>()).prop_map(|(rows, is_full)| {
+        let writes = rows.into_iter().enumerate().filter_map(|(at, row)| {
+            let (mut float, mut integer, text) = row?;
+            if is_full {
+                (float, integer) = (float.or(Some(at as i8)), integer.or(Some(7)));
+            }
+            Some(Step::Write(Write { series: at % 2 * 3, time: at as i64 / 2, float, integer, text }))
+        });
+        writes.chain([Step::Snapshot]).collect()
+    })
 }
 
 fn plain_writes(count: i64) -> Vec<Step> {
@@ -605,6 +711,33 @@ fn the_first_row_of_many_series_takes_no_memory_for_the_others() {
     let (rows, peak) = rows_and_peak(&first, &block_on(shard_of_many(20_000, 2)));
     assert_eq!(rows[0].1.len(), 1);
     assert!(peak < 1_000, "{peak} bytes");
+}
+
+#[test]
+fn rows_ahead_end_behind_as_many_as_are_wanted() {
+    let steps = [plain_writes(600), vec![Step::Snapshot]].concat();
+    let rows = |limit: u64, descending: bool| {
+        let mut request = request(ScanOutput::Rows { limit, ahead: true });
+        request.descending = descending;
+        let chunks = block_on(async { run(shards_of(&steps).await, request).await }).expect("in memory");
+        rows_of(&chunks, 5).iter().map(|(_, rows)| rows.len()).sum::<usize>()
+    };
+    let each = |limit: u64| {
+        let mut request = request(ScanOutput::Rows { limit, ahead: true });
+        request.dimensions = vec![b"host".to_vec(), b"rack".to_vec()];
+        let chunks = block_on(async { run(shards_of(&steps).await, request).await }).expect("in memory");
+        rows_of(&chunks, 5).iter().map(|(_, rows)| rows.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(each(1), [2; 6], "of a single row's sake no block is read whole");
+    assert_eq!(each(0), [100; 6]);
+    // The first row of each of six series, and one more for each that is wanted: no two share a time.
+    for descending in [false, true] {
+        assert_eq!(rows(1, descending), 7);
+        assert!((9..=9 + BLOCK_ROWS).contains(&rows(3, descending)));
+        assert!((106..=106 + BLOCK_ROWS).contains(&rows(100, descending)));
+        assert_eq!(rows(0, descending), 600);
+        assert_eq!(rows(10_000, descending), 600);
+    }
 }
 
 #[test]

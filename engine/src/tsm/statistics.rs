@@ -223,6 +223,33 @@ mod tests {
         assert!(check(Values::Integer(&values), FieldType::Integer, values.len(), None) <= 10);
     }
 
+    #[test]
+    fn floats_with_a_nan_have_no_statistics() {
+        for values in [[f64::NAN, 1.0, 2.0], [1.0, f64::NAN, 2.0], [1.0, 2.0, f64::NAN]] {
+            assert_eq!(statistics_of(Values::Float(&values)), None);
+            assert_eq!(check(Values::Float(&values), FieldType::Float, 3, None), 1);
+        }
+        let infinite = [1.0, f64::INFINITY, f64::NEG_INFINITY, 2.0];
+        let Some(Statistics::Float(extent)) = statistics_of(Values::Float(&infinite)) else {
+            panic!("there")
+        };
+        assert_eq!((extent.min, extent.max), (f64::NEG_INFINITY, f64::INFINITY));
+    }
+
+    #[test]
+    fn statistics_are_of_all_values_and_know_both_ends() {
+        let integers = [5, -3, 9, i64::MAX, 1];
+        let wanted = Extent { min: -3, max: i64::MAX, sum: i64::MIN + 11, first: 5, last: 1 };
+        assert_eq!(statistics_of(Values::Integer(&integers)), Some(Statistics::Integer(wanted)));
+        let wanted = Extent { min: 1, max: u64::MAX, sum: 14, first: 5, last: 1 };
+        assert_eq!(statistics_of(Values::Unsigned(&[5, u64::MAX, 9, 1])), Some(Statistics::Unsigned(wanted)));
+        let wanted = Extent { min: -0.25, max: 2.0, sum: 3.25, first: 1.5, last: -0.25 };
+        assert_eq!(statistics_of(Values::Float(&[1.5, 2.0, -0.25])), Some(Statistics::Float(wanted)));
+        let wanted = Extent { min: false, max: true, sum: false, first: true, last: false };
+        assert_eq!(statistics_of(Values::Boolean(&[true, true, false])), Some(Statistics::Boolean(wanted)));
+        assert_eq!(statistics_of(Values::Integer(&[])), None);
+    }
+
     proptest! {
         #[test]
         fn statistics_come_back(integers in proptest::collection::vec(any::<i64>(), 1..50), places in 0u8..16) {

@@ -8,7 +8,7 @@ use tidemark_engine::model::{Column, FieldType, TimeRange, Value, series_key};
 use tidemark_engine::scan::filter::{Division, Program, Verdict};
 use tidemark_engine::scan::partial::PartialTable;
 use tidemark_engine::scan::request::{
-    CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema, ScanChunk, ScanColumn, ScanGroup,
+    CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema, ScanChunk, ScanColumn, ScanCost, ScanGroup,
     ScanOutput, ScanRequest, TagFilter,
 };
 
@@ -23,6 +23,8 @@ pub struct MemorySource {
     /// Database → (default retention policy, retention policies).
     databases: BTreeMap<String, (String, Vec<String>)>,
     rows: BTreeMap<Place, BTreeMap<Vec<u8>, BTreeMap<i64, Fields>>>,
+    /// What a measurement's reading is said to cost, beside the series and values there are.
+    pub files: ScanCost,
 }
 
 /// How many streams a scan gives.
@@ -185,7 +187,20 @@ impl DataSource for MemorySource {
                 values.dedup();
                 CatalogReply::TagValues(values)
             }
-            CatalogKind::Cost => CatalogReply::Cost(Default::default()),
+            CatalogKind::Cost => {
+                let wanted = request.measurements.as_deref().unwrap_or_default();
+                let chosen =
+                    |key: &&Vec<u8>| request.series.as_ref().is_none_or(|filter| passes(filter, key));
+                let mut cost = self.files;
+                for (_, rows) in
+                    wanted.iter().flat_map(|name| self.series(place, name)).filter(|row| chosen(&row.0))
+                {
+                    let rows = rows.range(request.time.start..request.time.end.max(request.time.start));
+                    cost.series += 1;
+                    cost.cached_values += rows.map(|(_, fields)| fields.len() as u64).sum::<u64>();
+                }
+                CatalogReply::Cost(cost)
+            }
         }])
     }
 
