@@ -83,9 +83,10 @@ mod tests {
     fn check(values: &[bool]) -> Vec<u8> {
         let mut out = Vec::new();
         encode(values, &mut out);
-        let mut read = Vec::new();
+        // Behind values that are there already.
+        let mut read = vec![true, false, true];
         decode(&out, values.len(), &mut read).expect("encoded above");
-        assert_eq!(read, values);
+        assert_eq!(read, [&[true, false, true], values].concat());
         out
     }
 

@@ -150,10 +150,12 @@ mod tests {
     fn check_with(values: &[f64], hint: &mut FloatHint) -> Vec<u8> {
         let mut out = Vec::new();
         encode(values, hint, &mut out);
-        let mut read = Vec::new();
-        decode(&out, values.len(), &mut read).expect("encoded above");
+        // Behind values that are there already.
+        let mut read = vec![1.5, f64::NAN, -0.0];
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&read), bits(values));
+        let all = bits(&[&read, values].concat());
+        decode(&out, values.len(), &mut read).expect("encoded above");
+        assert_eq!(bits(&read), all);
         out
     }
 

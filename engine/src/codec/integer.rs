@@ -157,9 +157,10 @@ mod tests {
     fn check(values: &[i64]) -> Vec<u8> {
         let mut out = Vec::new();
         encode(values, &mut out);
-        let mut read = Vec::new();
+        // Behind values that are there already.
+        let mut read = vec![7, -7];
         decode(&out, values.len(), &mut read).expect("encoded above");
-        assert_eq!(read, values);
+        assert_eq!(read, [&[7, -7], values].concat());
         out
     }
 

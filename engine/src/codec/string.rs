@@ -137,9 +137,12 @@ mod tests {
         let values = column(values);
         let mut out = Vec::new();
         encode(&values, &mut out);
-        let mut read = StringColumn::default();
+        // Behind values that are there already.
+        let mut read = column(&["there", ""]);
         decode(&out, values.len(), &mut read).expect("encoded above");
-        assert_eq!(read, values);
+        let mut all = column(&["there", ""]);
+        (0..values.len()).for_each(|at| all.push(values.get(at)));
+        assert_eq!(read, all);
         out
     }
 

@@ -1,5 +1,8 @@
 //! Scans over random data in several shards, files and caches, against a plain map and plain loops.
 
+mod ahead;
+mod partials;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -412,150 +415,6 @@ fn all_rows(case: &Case) -> Vec<(Vec<Vec<u8>>, Vec<Row>)> {
     want
 }
 
-/// Rows in the order they are sent ahead, each with the directed time of the one before it in its series.
-fn sent_ahead(rows: Vec<Row>, descending: bool) -> Vec<(Option<i64>, Row)> {
-    // Rows are in order: a position in it is the place of the row that follows in the same series.
-    let mut last: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-    let mut placed: Vec<(Option<usize>, Vec<u8>, Row)> = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        placed.push((last.insert(row.1.clone(), at), row.1.clone(), row.clone()));
-    }
-    placed.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    let time_of = |at: usize| rows::directed(rows[at].0, descending);
-    placed.into_iter().map(|(before, _, row)| (before.map(time_of), row)).collect()
-}
-
-fn check_rows_ahead(case: &Case, views: Vec<ShardSources<SimDisk>>) {
-    let mut request = request(ScanOutput::Rows { limit: case.limit, ahead: true });
-    case.fill(&mut request);
-    let chunks = block_on(run(views, request)).expect("within the budget");
-    let got = rows_of(&chunks, 5);
-    let want = all_rows(case);
-    assert_eq!(got.len(), want.len());
-    for ((values, got), (wanted_values, rows)) in got.into_iter().zip(want) {
-        assert_eq!(values, wanted_values);
-        let all = sent_ahead(rows, case.descending);
-        let followers = || all.iter().filter_map(|(before, _)| *before);
-        // With a limit it ends behind what follows the last of so many rows, and those of its time.
-        let needed = match case.limit {
-            0 => all.len(),
-            limit => {
-                let end = followers().nth(limit as usize - 1).unwrap_or(i64::MAX);
-                all.iter().filter(|(before, _)| before.is_none_or(|before| before <= end)).count()
-            }
-        };
-        assert!(got.len() >= needed, "{} rows of {needed}", got.len());
-        let sent: Vec<Row> = all.into_iter().map(|(_, row)| row).collect();
-        assert_eq!(got[..needed], sent[..needed]);
-        // A series may go on for a while: what is read of it already.
-        assert!(got[needed..].iter().all(|row| sent[needed..].contains(row)));
-    }
-}
-
-const KINDS: [PartialKind; 6] = [
-    PartialKind::Count,
-    PartialKind::Sum,
-    PartialKind::Min,
-    PartialKind::Max,
-    PartialKind::First,
-    PartialKind::Last,
-];
-
-/// A partial by plain loops over the values of one window in any order: all floats here are exact.
-fn naive_partial(kind: PartialKind, rows: &[(i64, Value)]) -> Option<(i64, Value)> {
-    let number = |value: &Value| match value {
-        Value::Float(value) => *value,
-        Value::Integer(value) => *value as f64,
-        Value::String(text) => f64::from(text[0]),
-        _ => panic!("no such type here"),
-    };
-    let best = |less: &dyn Fn(&(i64, Value), &(i64, Value)) -> bool| {
-        let mut best = rows.first()?;
-        for row in rows {
-            if less(row, best) {
-                best = row;
-            }
-        }
-        Some(best.clone())
-    };
-    match kind {
-        PartialKind::Count => Some((0, Value::Integer(rows.len() as i64))).filter(|_| !rows.is_empty()),
-        PartialKind::Sum => {
-            let sum: f64 = rows.iter().map(|row| number(&row.1)).sum();
-            rows.first().and_then(|row| match row.1 {
-                Value::Float(_) => Some((0, Value::Float(sum))),
-                Value::Integer(_) => Some((0, Value::Integer(sum as i64))),
-                _ => None,
-            })
-        }
-        PartialKind::Min => best(&|a, b| (number(&a.1), a.0) < (number(&b.1), b.0)),
-        PartialKind::Max => best(&|a, b| (-number(&a.1), a.0) < (-number(&b.1), b.0)),
-        PartialKind::First => best(&|a, b| (a.0, -number(&a.1)) < (b.0, -number(&b.1))),
-        PartialKind::Last => best(&|a, b| (-a.0, -number(&a.1)) < (-b.0, -number(&b.1))),
-    }
-}
-
-fn check_partials(
-    case: &Case,
-    views: Vec<ShardSources<SimDisk>>,
-    window: Option<Window>,
-    kinds: &[PartialKind],
-) {
-    // The integer also as the float it is asked for.
-    let columns = [("f", 0usize), ("i", 1), ("i", 3), ("s", 4)];
-    let calls: Vec<PartialCall> = columns
-        .iter()
-        .flat_map(|(_, column)| kinds.iter().map(|kind| PartialCall { column: *column, kind: *kind }))
-        .collect();
-    let mut request = request(ScanOutput::Partials { window, calls: calls.clone() });
-    case.fill(&mut request);
-    let chunks = block_on(run(views, request)).expect("within the budget");
-    let mut want = Vec::new();
-    for (values, rows) in case.expected() {
-        let mut windows: BTreeMap<i64, Vec<_>> = BTreeMap::new();
-        for (time, _, row) in &rows {
-            let start = window.map_or(case.time.0, |window| window.start_of(*time));
-            windows.entry(start).or_default().push((*time, row));
-        }
-        let mut windows: Vec<_> = windows.into_iter().collect();
-        if case.descending {
-            windows.reverse();
-        }
-        for (start, rows) in windows {
-            let partials: Vec<_> = columns
-                .iter()
-                .flat_map(|(name, column)| {
-                    let value = |row: &BTreeMap<_, Value>| match row.get(name)? {
-                        Value::Integer(value) if *column == 3 => Some(Value::Float(*value as f64)),
-                        value => Some(value.clone()),
-                    };
-                    let there: Vec<(i64, Value)> =
-                        rows.iter().filter_map(|(time, row)| Some((*time, value(row)?))).collect();
-                    kinds.iter().map(move |kind| naive_partial(*kind, &there)).collect::<Vec<_>>()
-                })
-                .collect();
-            // A window in which no call has a value is left out: the sum of a string has none.
-            if partials.iter().any(Option::is_some) {
-                want.push((values.clone(), start, partials));
-            }
-        }
-    }
-    let mut got = Vec::new();
-    for chunk in &chunks {
-        let ScanChunk::Partials { group, windows, partials } = chunk else {
-            panic!("partials were asked for")
-        };
-        for (at, start) in windows.iter().enumerate() {
-            let values: Vec<_> = partials
-                .iter()
-                .map(|partial| Some((partial.times.get(at).copied().unwrap_or(0), partial.values.get(at)?)))
-                .collect();
-            got.push((group.values.clone(), *start, values));
-        }
-    }
-    assert_eq!(got, want);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -564,43 +423,6 @@ proptest! {
         check_rows(&case, block_on(shards_of(&case.steps)));
     }
 
-    #[test]
-    fn rows_come_ahead_in_the_places_of_the_rows_before_them(
-        mut case in case_strategy(),
-        dense in prop::option::of(dense_strategy()),
-        limit in prop::option::of(1u64..60),
-        sparse in 1i64..9,
-    ) {
-        // Long runs of one series, between rows of another at some of its times.
-        let is_kept = |step: &Step| !matches!(step, Step::Write(row) if row.series > 0 && row.time % sparse > 0);
-        case.steps.extend(dense.into_iter().flatten().filter(is_kept));
-        case.limit = limit.unwrap_or(case.limit);
-        check_rows_ahead(&case, block_on(shards_of(&case.steps)));
-    }
-
-    /// Blocks of so many rows have statistics: what lies in one window is answered by them.
-    #[test]
-    fn partials_of_blocks_with_statistics_equal_plain_loops(
-        dense in dense_strategy(),
-        mut case in case_strategy(),
-        every in prop::option::of(prop_oneof![1i64..90, Just(1_000)]),
-        kind in 0usize..8,
-        has_rest: bool,
-    ) {
-        case.steps.truncate(if has_rest { 12 } else { 0 });
-        case.steps.splice(0..0, dense);
-        case.condition = if case.condition == 1 { 1 } else { 0 };
-        let window = every.map(|every| Window { every, offset: 7 });
-        let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
-        check_partials(&case, block_on(shards_of_blocks(&case.steps, 40)), window, kinds);
-    }
-
-    #[test]
-    fn partials_equal_plain_loops(case in case_strategy(), every in prop::option::of(1i64..90), kind in 0usize..8) {
-        let window = every.map(|every| Window { every, offset: 7 });
-        let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
-        check_partials(&case, block_on(shards_of(&case.steps)), window, kinds);
-    }
 }
 
 /// Nearly every time of two series, in files.
@@ -714,33 +536,6 @@ fn the_first_row_of_many_series_takes_no_memory_for_the_others() {
 }
 
 #[test]
-fn rows_ahead_end_behind_as_many_as_are_wanted() {
-    let steps = [plain_writes(600), vec![Step::Snapshot]].concat();
-    let rows = |limit: u64, descending: bool| {
-        let mut request = request(ScanOutput::Rows { limit, ahead: true });
-        request.descending = descending;
-        let chunks = block_on(async { run(shards_of(&steps).await, request).await }).expect("in memory");
-        rows_of(&chunks, 5).iter().map(|(_, rows)| rows.len()).sum::<usize>()
-    };
-    let each = |limit: u64| {
-        let mut request = request(ScanOutput::Rows { limit, ahead: true });
-        request.dimensions = vec![b"host".to_vec(), b"rack".to_vec()];
-        let chunks = block_on(async { run(shards_of(&steps).await, request).await }).expect("in memory");
-        rows_of(&chunks, 5).iter().map(|(_, rows)| rows.len()).collect::<Vec<_>>()
-    };
-    assert_eq!(each(1), [2; 6], "of a single row's sake no block is read whole");
-    assert_eq!(each(0), [100; 6]);
-    // The first row of each of six series, and one more for each that is wanted: no two share a time.
-    for descending in [false, true] {
-        assert_eq!(rows(1, descending), 7);
-        assert!((9..=9 + BLOCK_ROWS).contains(&rows(3, descending)));
-        assert!((106..=106 + BLOCK_ROWS).contains(&rows(100, descending)));
-        assert_eq!(rows(0, descending), 600);
-        assert_eq!(rows(10_000, descending), 600);
-    }
-}
-
-#[test]
 fn a_column_of_another_type_is_absent_and_no_row_is_made_of_tags_alone() {
     let mut request = request(ScanOutput::Rows { limit: 0, ahead: false });
     request.columns = vec![field("f", FieldType::String), ScanColumn::Tag { name: b"host".to_vec() }];
@@ -806,6 +601,33 @@ fn the_catalogue_lists_what_is_not_deleted() {
         assert_eq!(ask(steps, hosts.clone(), None), values(&["h0", "h1", "h2"]));
         let rack = TagFilter::Equal { name: b"rack".to_vec(), value: Vec::new() };
         assert_eq!(ask(steps, hosts.clone(), Some(rack)), values(&["h2"]));
+        // The measurement stands as a tag.
+        let equal = |value: &str| TagFilter::Equal { name: b"_name".to_vec(), value: value.into() };
+        let unequal = |value: &str| TagFilter::NotEqual { name: b"_name".to_vec(), value: value.into() };
+        let like = |pattern: &str| TagFilter::Matches { name: b"_name".to_vec(), pattern: pattern.into() };
+        let unlike =
+            |pattern: &str| TagFilter::NotMatches { name: b"_name".to_vec(), pattern: pattern.into() };
+        let rack = || TagFilter::Equal { name: b"rack".to_vec(), value: Vec::new() };
+        let series = model_of(steps).len();
+        for (filter, wanted) in [
+            (equal("m"), series),
+            (equal("n"), 0),
+            (equal(""), 0),
+            (unequal("m"), 0),
+            (unequal("n"), series),
+            (like("^m$"), series),
+            (like("^$"), 0),
+            (unlike("m"), 0),
+            (TagFilter::And(vec![equal("m"), rack()]), 1),
+            (TagFilter::And(vec![unequal("m"), rack()]), 0),
+            (TagFilter::Or(vec![equal("n"), rack()]), 1),
+            (TagFilter::Or(vec![equal("n"), equal("m")]), series),
+        ] {
+            let CatalogReply::Series(keys) = ask(steps, CatalogKind::Series, Some(filter.clone())) else {
+                panic!("series were asked for")
+            };
+            assert_eq!(keys.len(), wanted, "{filter:?}");
+        }
         let schema = MeasurementSchema {
             measurement: b"m".to_vec(),
             fields: vec![(b"f".to_vec(), FieldType::Float), (b"i".to_vec(), FieldType::Integer)],

@@ -1,0 +1,135 @@
+//! Partials against plain loops, of rows and of blocks known by their statistics.
+
+use super::*;
+
+const KINDS: [PartialKind; 6] = [
+    PartialKind::Count,
+    PartialKind::Sum,
+    PartialKind::Min,
+    PartialKind::Max,
+    PartialKind::First,
+    PartialKind::Last,
+];
+
+/// A partial by plain loops over the values of one window in any order: all floats here are exact.
+fn naive_partial(kind: PartialKind, rows: &[(i64, Value)]) -> Option<(i64, Value)> {
+    let number = |value: &Value| match value {
+        Value::Float(value) => *value,
+        Value::Integer(value) => *value as f64,
+        Value::String(text) => f64::from(text[0]),
+        _ => panic!("no such type here"),
+    };
+    let best = |less: &dyn Fn(&(i64, Value), &(i64, Value)) -> bool| {
+        let mut best = rows.first()?;
+        for row in rows {
+            if less(row, best) {
+                best = row;
+            }
+        }
+        Some(best.clone())
+    };
+    match kind {
+        PartialKind::Count => Some((0, Value::Integer(rows.len() as i64))).filter(|_| !rows.is_empty()),
+        PartialKind::Sum => {
+            let sum: f64 = rows.iter().map(|row| number(&row.1)).sum();
+            rows.first().and_then(|row| match row.1 {
+                Value::Float(_) => Some((0, Value::Float(sum))),
+                Value::Integer(_) => Some((0, Value::Integer(sum as i64))),
+                _ => None,
+            })
+        }
+        PartialKind::Min => best(&|a, b| (number(&a.1), a.0) < (number(&b.1), b.0)),
+        PartialKind::Max => best(&|a, b| (-number(&a.1), a.0) < (-number(&b.1), b.0)),
+        PartialKind::First => best(&|a, b| (a.0, -number(&a.1)) < (b.0, -number(&b.1))),
+        PartialKind::Last => best(&|a, b| (-a.0, -number(&a.1)) < (-b.0, -number(&b.1))),
+    }
+}
+
+fn check_partials(
+    case: &Case,
+    views: Vec<ShardSources<SimDisk>>,
+    window: Option<Window>,
+    kinds: &[PartialKind],
+) {
+    // The integer also as the float it is asked for.
+    let columns = [("f", 0usize), ("i", 1), ("i", 3), ("s", 4)];
+    let calls: Vec<PartialCall> = columns
+        .iter()
+        .flat_map(|(_, column)| kinds.iter().map(|kind| PartialCall { column: *column, kind: *kind }))
+        .collect();
+    let mut request = request(ScanOutput::Partials { window, calls: calls.clone() });
+    case.fill(&mut request);
+    let chunks = block_on(run(views, request)).expect("within the budget");
+    let mut want = Vec::new();
+    for (values, rows) in case.expected() {
+        let mut windows: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+        for (time, _, row) in &rows {
+            let start = window.map_or(case.time.0, |window| window.start_of(*time));
+            windows.entry(start).or_default().push((*time, row));
+        }
+        let mut windows: Vec<_> = windows.into_iter().collect();
+        if case.descending {
+            windows.reverse();
+        }
+        for (start, rows) in windows {
+            let partials: Vec<_> = columns
+                .iter()
+                .flat_map(|(name, column)| {
+                    let value = |row: &BTreeMap<_, Value>| match row.get(name)? {
+                        Value::Integer(value) if *column == 3 => Some(Value::Float(*value as f64)),
+                        value => Some(value.clone()),
+                    };
+                    let there: Vec<(i64, Value)> =
+                        rows.iter().filter_map(|(time, row)| Some((*time, value(row)?))).collect();
+                    kinds.iter().map(move |kind| naive_partial(*kind, &there)).collect::<Vec<_>>()
+                })
+                .collect();
+            // A window in which no call has a value is left out: the sum of a string has none.
+            if partials.iter().any(Option::is_some) {
+                want.push((values.clone(), start, partials));
+            }
+        }
+    }
+    let mut got = Vec::new();
+    for chunk in &chunks {
+        let ScanChunk::Partials { group, windows, partials } = chunk else {
+            panic!("partials were asked for")
+        };
+        for (at, start) in windows.iter().enumerate() {
+            let values: Vec<_> = partials
+                .iter()
+                .map(|partial| Some((partial.times.get(at).copied().unwrap_or(0), partial.values.get(at)?)))
+                .collect();
+            got.push((group.values.clone(), *start, values));
+        }
+    }
+    assert_eq!(got, want);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Blocks of so many rows have statistics: what lies in one window is answered by them.
+    #[test]
+    fn partials_of_blocks_with_statistics_equal_plain_loops(
+        dense in dense_strategy(),
+        mut case in case_strategy(),
+        every in prop::option::of(prop_oneof![1i64..90, Just(1_000)]),
+        kind in 0usize..8,
+        has_rest: bool,
+    ) {
+        case.steps.truncate(if has_rest { 12 } else { 0 });
+        case.steps.splice(0..0, dense);
+        case.condition = if case.condition == 1 { 1 } else { 0 };
+        let window = every.map(|every| Window { every, offset: 7 });
+        let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
+        check_partials(&case, block_on(shards_of_blocks(&case.steps, 40)), window, kinds);
+    }
+
+    #[test]
+    fn partials_equal_plain_loops(case in case_strategy(), every in prop::option::of(1i64..90), kind in 0usize..8) {
+        let window = every.map(|every| Window { every, offset: 7 });
+        let kinds = KINDS.get(kind..=kind).unwrap_or(&KINDS);
+        check_partials(&case, block_on(shards_of(&case.steps)), window, kinds);
+    }
+}
