@@ -4,6 +4,7 @@
 //! `"partial": true` on a series of more than 10,000 rows though all of them follow (1.8 and Tidemark do not): such answers
 //! are counted by themselves. Everything else is equal or is reported.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -21,12 +22,13 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<(), String> {
-    let text = |error: std::io::Error| error.to_string();
-    let mut names: Vec<_> = std::fs::read_dir(&options.left)
-        .map_err(text)?
-        .map(|entry| entry.map(|entry| entry.file_name()).map_err(text))
-        .collect::<Result<_, _>>()?;
-    names.sort();
+    let names = names_in(&options.left)?;
+    if names.is_empty() {
+        return Err(format!("{}: no answers", options.left.display()));
+    }
+    if let Some(name) = names_in(&options.right)?.iter().find(|name| names.binary_search(name).is_err()) {
+        return Err(format!("{}: is on one side only", options.right.join(name).display()));
+    }
     let (mut different, mut marked) = (0, 0);
     for name in &names {
         let (mut left, mut right) = (read(&options.left.join(name))?, read(&options.right.join(name))?);
@@ -43,6 +45,16 @@ pub fn run(options: &Options) -> Result<(), String> {
         );
     }
     if different == 0 { Ok(()) } else { Err("answers differ".to_owned()) }
+}
+
+/// The files of a folder, sorted.
+fn names_in(folder: &Path) -> Result<Vec<OsString>, String> {
+    let text = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let entries = std::fs::read_dir(folder).map_err(text)?;
+    let mut names: Vec<_> =
+        entries.map(|entry| Ok(entry?.file_name())).collect::<Result<_, _>>().map_err(text)?;
+    names.sort();
+    Ok(names)
 }
 
 fn read(path: &Path) -> Result<Value, String> {
@@ -138,6 +150,57 @@ mod tests {
         assert!(difference(&json!([1]), &json!([1, 2]), 16, "").is_some());
         assert!(difference(&json!(null), &json!(0), 16, "").is_some());
         assert_eq!(steps_between(0.0, -0.0), 0);
+        assert_eq!(steps_between(f64::from_bits(2), -f64::from_bits(3)), 5);
+        assert_eq!(steps_between(-1.0, f64::from_bits((-1.0f64).to_bits() + 4)), 4);
+    }
+
+    #[test]
+    fn floats_may_lie_as_far_apart_as_is_said_and_integers_not_at_all() {
+        let apart = |steps: u64| f64::from_bits(1.5f64.to_bits() + steps);
+        assert_eq!(difference(&json!(1.5), &json!(apart(16)), 16, ""), None);
+        let text =
+            difference(&json!({"v": [0, 1.5]}), &json!({"v": [0, apart(17)]}), 16, "").expect("too far");
+        assert!(text.starts_with(".v[1]: 1.5 and 1.5"), "{text}");
+        let large = 9_007_199_254_740_993i64;
+        assert!(difference(&json!(large), &json!(large + 1), 16, "").is_some());
+        assert_eq!(
+            difference(&json!(2), &json!(2.0), 16, ""),
+            None,
+            "a whole float may be written as an integer"
+        );
+    }
+
+    /// What [`run`] says of answers in two folders, each a name and its text.
+    fn ran(left: &[(&str, &str)], right: &[(&str, &str)]) -> Result<(), String> {
+        static RUNS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let run_number = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("compare-{}-{run_number}", std::process::id()));
+        for (side, files) in [("left", left), ("right", right)] {
+            std::fs::create_dir_all(folder.join(side)).expect("a folder");
+            for (name, text) in files {
+                std::fs::write(folder.join(side).join(name), text).expect("written");
+            }
+        }
+        let options = Options { left: folder.join("left"), right: folder.join("right"), ulp: 16 };
+        let result = run(&options);
+        std::fs::remove_dir_all(folder).expect("removed");
+        result
+    }
+
+    #[test]
+    fn answers_are_equal_only_if_both_sides_have_all_of_them() {
+        let (one, other) = (("a", "{\"v\":[1]}"), ("b", "{}"));
+        assert_eq!(ran(&[one, other], &[other, one]), Ok(()));
+        let many = ["c", "a", "e", "b", "d"].map(|name| (name, "{}"));
+        assert_eq!(ran(&many, &many), Ok(()));
+        assert_eq!(ran(&[one], &[("a", "{\"v\":[2]}")]), Err("answers differ".to_owned()));
+        assert!(ran(&[one, other], &[one, ("b", "[]")]).is_err());
+        assert!(ran(&[one, other], &[one]).is_err_and(|error| error.contains("right/b")));
+        assert!(
+            ran(&[one], &[one, other]).is_err_and(|error| error.ends_with("right/b: is on one side only"))
+        );
+        assert!(ran(&[], &[]).is_err_and(|error| error.ends_with("left: no answers")));
+        assert!(ran(&[("a", "no JSON")], &[one]).is_err());
     }
 
     #[test]
