@@ -475,6 +475,18 @@ fn a_scan_beyond_its_budget_is_refused_and_gives_everything_back() {
     assert_eq!(scan.held_bytes(), 0);
 }
 
+#[test]
+fn a_merge_counts_the_rows_it_holds() {
+    let peak = |rows: i64, ahead: bool| {
+        let request = request(ScanOutput::Rows { limit: 0, ahead });
+        rows_and_peak(&request, &block_on(shards_of(&plain_writes(rows)))).1
+    };
+    for ahead in [false, true] {
+        // Six series of a row each, and with many more: a time of eight bytes and a float at least.
+        assert!(peak(200, ahead) >= peak(6, ahead) + 16 * 190, "{} {}", peak(200, ahead), peak(6, ahead));
+    }
+}
+
 /// A shard of so many series of a tag `host`, with rows at times 0, 1, 2…, in its cache.
 async fn shard_of_many(series: u32, rows: i64) -> Vec<ShardSources<SimDisk>> {
     let disk = SimDisk::new(1);

@@ -133,3 +133,75 @@ proptest! {
         check_partials(&case, block_on(shards_of(&case.steps)), window, kinds);
     }
 }
+
+/// Blocks of a thousand rows in a file, their values in no order, and the disk it is on. From block to block the floats are
+/// less, and the integers greater.
+async fn file_of_large_blocks(blocks: i64) -> SimDisk {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all("data").await.expect("a folder");
+    let mut writer = TsmWriter::create(&disk, "data/1.tsm", Temperature::Hot).await.expect("created");
+    writer.begin_series(&key(0)).expect("in order");
+    let fields = [writer.field(b"f", FieldType::Float), writer.field(b"i", FieldType::Integer)];
+    for block in 0..blocks {
+        let times: Vec<i64> = (0..1_000).map(|row| block * 1_000 + row).collect();
+        let mut columns = [Column::empty(FieldType::Float), Column::empty(FieldType::Integer)];
+        for time in &times {
+            let value = time * 7_919 % 10_007;
+            columns[0].push(Some(&Value::Float((value - 100 * block) as f64 / 7.0)));
+            columns[1].push(Some(&Value::Integer(value + 100 * block)));
+        }
+        let columns: Vec<_> = fields.into_iter().zip(&columns).collect();
+        writer.write_rows(&times, &columns).await.expect("written");
+    }
+    writer.finish((1, 1), (1, 1)).await.expect("finished");
+    disk
+}
+
+#[test]
+fn what_statistics_tell_is_answered_without_reading_blocks() {
+    let disk = block_on(file_of_large_blocks(40));
+    // How often the disk was read for these calls, once the file's index is there.
+    let reads = |kinds: &[PartialKind], every: Option<i64>, rows: Option<Expr>| {
+        block_on(async {
+            let cache = BlockCache::new(1 << 20);
+            let reader = TsmReader::open(&disk, "data/1.tsm", cache.clone()).await.expect("opens");
+            let shard = Shard::new(ShardRef { shard: ShardId(1), group: ShardGroupId(1) });
+            let view = shard.view(&disk, &cache).await.expect("a view");
+            let sources = ShardSources {
+                files: vec![FileSource { reader, masks: None, held: None }],
+                cache: view.cache,
+            };
+            let ask = |kinds: &[PartialKind], every: Option<i64>, rows: Option<Expr>| {
+                let window = every.map(|every| Window { every, offset: 0 });
+                let calls =
+                    kinds.iter().flat_map(|kind| [0, 1].map(|column| PartialCall { column, kind: *kind }));
+                let output = ScanOutput::Partials { window, calls: calls.collect() };
+                run(vec![sources.clone()], ScanRequest { rows, ..request(output) })
+            };
+            ask(&[PartialKind::Count], None, None).await.expect("an answer");
+            let before = disk.reads();
+            ask(kinds, every, rows).await.expect("an answer");
+            disk.reads() - before
+        })
+    };
+    use PartialKind::{Count, First, Last, Max, Min, Sum};
+    let told = [Count, Sum, First, Last];
+    assert_eq!(reads(&told, None, None), 0);
+    for every in [1_000, 2_000, 10_000] {
+        assert_eq!(reads(&told, Some(every), None), 0, "windows of whole blocks, {every}");
+    }
+    assert_eq!(reads(&[First], None, None), 0);
+    assert_eq!(reads(&[Last], None, None), 0);
+    // For its time the block with the extreme value alone, of floats at the one end and of integers at the other.
+    assert_eq!(reads(&[Max], None, None), 2);
+    assert_eq!(reads(&[Min], None, None), 2);
+    // Windows that cut blocks, and rows that are chosen.
+    assert!(reads(&[Count], Some(300), None) >= 1);
+    let above = |value| Expr::Binary {
+        op: BinaryOp::Greater,
+        left: Box::new(Expr::Field(b"i".to_vec())),
+        right: Box::new(Expr::Literal(Value::Integer(value))),
+    };
+    assert!(reads(&told, None, Some(above(5_000))) >= 1);
+    assert_eq!(reads(&told, None, Some(above(20_000))), 0, "no block has such a row");
+}
