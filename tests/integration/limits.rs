@@ -45,6 +45,27 @@ fn rows_beyond_the_limit_are_cut_and_the_series_is_partial_unless_chunked() {
 }
 
 #[test]
+fn an_answer_in_message_pack_is_held_within_the_memory_of_a_query_unless_chunked() {
+    let node = Node::start("[engine]\ncores = 1\nmemory = \"64m\"\n");
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    let text = "x".repeat(1_000);
+    let lines: String = (0..4_000).map(|at| format!("m s=\"{text}\" {at}\n")).collect();
+    assert_eq!(client.write("db=db", &lines).status, 204);
+    let ask = |parameters: &str, accept: &str, statement: &str| {
+        let path = format!("/query?db=db&{parameters}q={}", encode(statement));
+        client.request_bytes("GET", &path, &[("Accept", accept)], b"").1
+    };
+    let has = |answer: &[u8], text: &str| answer.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    let packed = "application/x-msgpack";
+    let refused = ask("", packed, "SELECT s FROM m");
+    assert!(has(&refused, "bytes of memory") && refused.len() < 1_000, "{} bytes", refused.len());
+    assert!(ask("", packed, "SELECT s FROM m LIMIT 1000").len() > 1_000_000);
+    assert!(ask("chunked=true&chunk_size=500&", packed, "SELECT s FROM m").len() > 4_000_000);
+    assert!(ask("", "application/json", "SELECT s FROM m").len() > 4_000_000);
+}
+
+#[test]
 fn selects_beyond_their_limits_are_refused() {
     let node =
         with_rows("[coordinator]\nmax-select-point = 60\nmax-select-series = 1\nmax-select-buckets = 10\n");

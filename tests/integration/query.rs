@@ -235,6 +235,10 @@ fn the_measurement_stands_as_a_tag_in_conditions() {
         node.stop();
         node.start_again();
     }
+    let client = node.client();
+    assert_eq!(client.query("db", "DELETE WHERE _name != 'cpu'"), "{\"results\":[{\"statement_id\":0}]}");
+    let left = client.query("db", "SHOW SERIES");
+    assert!(left.contains(r#""values":[["cpu,dc=x,host=a"],["cpu,host=b"]]"#), "{left}");
 }
 
 const DAY: i64 = 86_400_000_000_000;
