@@ -77,6 +77,8 @@ struct RowList {
     tail: u32,
     tail_used: u32,
     tail_bytes: u32,
+    /// Where the last row stands in the last chunk.
+    last_row: u32,
     /// Rows, and in the top bit whether they are out of order or repeat a timestamp.
     rows: u32,
 }
@@ -281,6 +283,7 @@ impl Cache {
         let start = (list.tail as usize & (PAGE_BYTES - 1)) + list.tail_used as usize;
         page[start..start + header.length].copy_from_slice(&header.bytes[..header.length]);
         page[start + header.length..start + length].copy_from_slice(values);
+        list.last_row = list.tail_used;
         list.tail_used += length as u32;
         if is_first {
             self.series += 1;
@@ -563,10 +566,10 @@ mod tests {
         let part = cache.read(index, position, span, None).unwrap_or_default();
         prop_assert_eq!(part.times, want.range(10..30).map(|row| *row.0).collect::<Vec<_>>());
         let all: Vec<Vec<u8>> = (b'a'..=b'e').map(|name| vec![name]).collect();
-        for within in [TimeRange { start: i64::MIN, end: i64::MAX }, span] {
-            let Some(Newest { rows, older, .. }) = newest(&[cache], index, position, within, &all) else {
-                continue;
-            };
+        let all_times = TimeRange { start: i64::MIN, end: i64::MAX };
+        for (within, wanted) in [(all_times, usize::MAX), (all_times, 1), (span, usize::MAX), (span, 1)] {
+            let newest = newest(&[cache], index, position, within, &all, wanted);
+            let Some(Newest { rows, older, .. }) = newest else { continue };
             let there: Vec<i64> = want.range(within.start..within.end).map(|row| *row.0).collect();
             let (before, last) = there.split_at(there.len() - rows.len());
             prop_assert_eq!(&rows.times, last);

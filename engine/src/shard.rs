@@ -43,6 +43,8 @@ pub struct Shard<D: Disk> {
     files: RefCell<Option<FileSet<D>>>,
     /// `files` has tombstones that the manifest on the disk has not.
     is_ahead: Cell<bool>,
+    /// Somebody has asked for its rows since the start.
+    is_read: Cell<bool>,
     reading: Gate,
     /// When the last write came, on the clock given to the store.
     pub(crate) written_at_ns: Cell<u64>,
@@ -201,11 +203,17 @@ impl CacheView {
     }
 
     /// See [`newest`].
-    pub fn newest(&self, position: SeriesPosition, time: TimeRange, wanted: &[Vec<u8>]) -> Option<Newest> {
+    pub fn newest(
+        &self,
+        position: SeriesPosition,
+        time: TimeRange,
+        wanted: &[Vec<u8>],
+        rows: usize,
+    ) -> Option<Newest> {
         let (index, hot) = (self.index.borrow(), self.hot.borrow());
         match &self.sealed {
-            None => newest(&[&hot], &index, position, time, wanted),
-            Some(sealed) => newest(&[&sealed.borrow(), &hot], &index, position, time, wanted),
+            None => newest(&[&hot], &index, position, time, wanted, rows),
+            Some(sealed) => newest(&[&sealed.borrow(), &hot], &index, position, time, wanted, rows),
         }
     }
 
@@ -281,6 +289,16 @@ impl<D: Disk> FileSet<D> {
         Ok(Self { manifest: Rc::new(manifest), files: Rc::new(files), tombstones })
     }
 
+    /// Opens the files that were not there before. One that cannot be opened is told of by whoever reads it.
+    async fn open_new(&self, before: &Self) {
+        let is_new = |file: &&Rc<ShardFile<D>>| before.files.iter().all(|old| old.entry.id != file.entry.id);
+        for file in self.files.iter().filter(is_new) {
+            if let Ok(reader) = file.reader().await {
+                let _ = reader.schema().await;
+            }
+        }
+    }
+
     /// What the plan needs to know.
     pub(crate) fn facts(&self) -> Vec<FileFacts> {
         self.manifest
@@ -306,6 +324,7 @@ impl<D: Disk> Shard<D> {
             sealed_through: RefCell::default(),
             files: RefCell::new(None),
             is_ahead: Cell::new(false),
+            is_read: Cell::new(false),
             reading: Gate::new(),
             written_at_ns: Cell::new(0),
             wants_plan: Cell::new(true),
@@ -327,6 +346,7 @@ impl<D: Disk> Shard<D> {
 
     /// What a scan reads: see the module's head.
     pub async fn view(&self, disk: &D, cache: &Rc<BlockCache>) -> Result<ShardView<D>> {
+        self.is_read.set(true);
         let set = self.file_set(disk, cache).await?;
         // No wait between the two: a snapshot moves rows from the one to the other in one go.
         Ok(ShardView {
@@ -335,6 +355,13 @@ impl<D: Disk> Shard<D> {
             tombstones: set.tombstones,
             cache: self.cache.borrow().clone(),
         })
+    }
+
+    /// Opens files that the shard is about to have, where it is one that is read: no question waits for it then.
+    pub(crate) async fn prepare(&self, next: &FileSet<D>, before: &FileSet<D>) {
+        if self.is_read.get() {
+            next.open_new(before).await;
+        }
     }
 
     /// The shard's files. At the first call the manifest is read, and what it does not name is removed.
@@ -368,7 +395,7 @@ impl<D: Disk> Shard<D> {
         self.cache.borrow().clone()
     }
 
-    /// Puts a batch into the hot generation; `refused` as in [`Cache::insert`]. Also whether there may be fields or tag
+    /// Puts a batch into the hot generation; `refused` as in [`Cache::insert`]. Also whether there may be series, fields or tag
     /// keys now that were not there before.
     pub(crate) fn insert(
         &self,

@@ -340,7 +340,7 @@ impl<D: Disk> Store<D> {
         self.0.shards.borrow_mut().entry(shard.shard).or_insert_with(|| Rc::new(Shard::new(shard))).clone()
     }
 
-    /// A number that grows whenever measurements, fields or tag keys may have come or gone: what was learned of them at
+    /// A number that grows whenever series, fields or tag keys may have come or gone: what was learned of them at
     /// the same number still holds.
     pub fn schema_changes(&self) -> u64 {
         self.0.schema_changes.get()

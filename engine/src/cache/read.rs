@@ -40,6 +40,8 @@ struct RowState {
 pub(super) struct LongHead {
     pub before: u32,
     pub time_max_before: i64,
+    /// Least and greatest timestamp, once it is full.
+    pub span: Option<(i64, i64)>,
 }
 
 /// A chunk of a list, without its head.
@@ -127,23 +129,23 @@ impl Cache {
 
     /// The rows of a list in order of arrival; some outside `time` (`None`: all are meant) may be left out.
     #[inline]
-    pub(super) fn each_row(
-        &self,
+    pub(super) fn each_row<'a>(
+        &'a self,
         list: RowList,
         time: Option<TimeRange>,
-        mut row: impl FnMut(ShapePosition, i64, &[u8]),
+        mut row: impl FnMut(ShapePosition, i64, &'a [u8]),
     ) {
         let mut walk = self.walk(list);
         while self.walk_chunk(&mut walk, time, &mut row) {}
     }
 
     /// Reads a list from the walk's chunk to the one at `last`; some rows outside `time` may be left out.
-    pub(super) fn walk_up_to(
-        &self,
+    pub(super) fn walk_up_to<'a>(
+        &'a self,
         mut walk: Walk,
         last: u32,
         time: TimeRange,
-        mut row: impl FnMut(ShapePosition, i64, &[u8]),
+        mut row: impl FnMut(ShapePosition, i64, &'a [u8]),
     ) {
         loop {
             let at = walk.address;
@@ -160,7 +162,15 @@ impl Cache {
             return None;
         }
         let walk = Walk { address: Some(address), ..self.walk(list) };
-        Some((walk, LongHead { before: le_u32(bytes, 8), time_max_before: le_i64(bytes, 16) }))
+        let span = (address != list.tail).then(|| (le_i64(bytes, 24), le_i64(bytes, 32)));
+        Some((walk, LongHead { before: le_u32(bytes, 8), time_max_before: le_i64(bytes, 16), span }))
+    }
+
+    /// Shape and values of the row that came last.
+    pub(super) fn last_row(&self, list: &RowList) -> (ShapePosition, &[u8]) {
+        let mut row = &self.chunk(list.tail)[list.last_row as usize..list.tail_used as usize];
+        let (shape, _, values) = next_row(&mut row, &mut self.first_state());
+        (shape, values)
     }
 
     /// The greatest timestamp of a list, the least there is of an empty one; `tail` is its [`tail_span`](Self::tail_span).
@@ -189,11 +199,11 @@ impl Cache {
 
     /// Reads one chunk of rows, unless none of them is within `time`; false at the end of the list.
     #[inline]
-    pub(super) fn walk_chunk(
-        &self,
+    pub(super) fn walk_chunk<'a>(
+        &'a self,
         walk: &mut Walk,
         time: Option<TimeRange>,
-        row: impl FnMut(ShapePosition, i64, &[u8]),
+        row: impl FnMut(ShapePosition, i64, &'a [u8]),
     ) -> bool {
         let Some(address) = walk.address else { return false };
         let chunk = self.chunk_of(&walk.list, address);
@@ -243,7 +253,7 @@ impl Cache {
 }
 
 #[inline]
-fn rows_of(mut rows: &[u8], state: &mut RowState, mut row: impl FnMut(ShapePosition, i64, &[u8])) {
+fn rows_of<'a>(mut rows: &'a [u8], state: &mut RowState, mut row: impl FnMut(ShapePosition, i64, &'a [u8])) {
     while !rows.is_empty() {
         let (shape, time, values) = next_row(&mut rows, state);
         row(shape, time, values);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::budget::Budget;
 use super::request::{CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema, ScanCost, TagFilter};
-use super::source::{FoundSeries, ShardSources, Sources};
+use super::source::{FoundSeries, Reads, ShardSources, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{FieldType, TimeRange, series_key};
@@ -91,7 +91,7 @@ impl<D: Disk> Asking<'_, D> {
         sources: &Sources<D>,
         mut each: impl FnMut(FoundSeries) -> Result<bool>,
     ) -> Result<()> {
-        let mut stream = sources.series(self.filter()).await?;
+        let mut stream = sources.series(self.filter(), Reads::Oldest).await?;
         while let Some(found) = stream.next(sources).await? {
             if sources.is_alive(&found).await? && !each(found)? {
                 break;
@@ -160,7 +160,7 @@ impl<D: Disk> Asking<'_, D> {
                 }
             }
             if !masked.is_subset(&fields) {
-                let mut stream = sources.series(None).await?;
+                let mut stream = sources.series(None, Reads::Everything).await?;
                 while let Some(found) = stream.next(&sources).await? {
                     sources.fields_left(&found, &mut fields).await?;
                     if masked.is_subset(&fields) {
@@ -282,7 +282,7 @@ impl<D: Disk> Asking<'_, D> {
         for name in names {
             let sources = self.open(name).await?;
             cost.files = cost.files.max(sources.file_count());
-            let mut stream = sources.series(self.filter()).await?;
+            let mut stream = sources.series(self.filter(), Reads::Everything).await?;
             while let Some(found) = stream.next(&sources).await? {
                 cost.series += 1;
                 cost.cached_values += sources.cached_rows(&found);

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use super::source::{Block, Found, FoundSeries, KnownBlocks, Occurrence, Sources};
+use super::source::{Block, Found, KnownBlocks, Occurrence, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{Rows, TimeRange};
@@ -40,6 +40,8 @@ pub struct Cursor {
     lanes: Vec<Lane>,
     time: TimeRange,
     descending: bool,
+    /// Rows that are wanted, as far as that is known.
+    rows_wanted: usize,
 }
 
 struct Lane {
@@ -75,26 +77,21 @@ impl Lane {
 }
 
 impl Cursor {
-    /// Occurrences outside `time` are left out.
+    /// Occurrences outside `time` are left out. `rows_wanted`: that many rows may be all that is read.
     pub fn new<D: Disk>(
         sources: &Sources<D>,
-        series: &FoundSeries,
+        occurrences: impl IntoIterator<Item = Found>,
         time: TimeRange,
         descending: bool,
+        rows_wanted: usize,
     ) -> Self {
-        let lanes = series
-            .occurrences
-            .iter()
-            .map(|found| Lane {
-                found: found.clone(),
-                span: sources.span(found.occurrence),
-                blocks: None,
-                head: None,
-                removed: Vec::new(),
-            })
-            .filter(|lane| lane.span.overlaps(&time))
+        let lanes = occurrences
+            .into_iter()
+            .map(|found| (sources.span(found.occurrence), found))
+            .filter(|(span, _)| span.overlaps(&time))
+            .map(|(span, found)| Lane { found, span, blocks: None, head: None, removed: Vec::new() })
             .collect();
-        Self { lanes, time, descending }
+        Self { lanes, time, descending, rows_wanted }
     }
 
     /// The time before which (after which, when descending) no further row lies; `None` at the end.
@@ -140,6 +137,11 @@ impl Cursor {
                 }
                 continue;
             }
+            if self.rows_wanted == 1
+                && let Some(row) = self.take_first_row(lane, &beside, sources, wanted)
+            {
+                return Ok(Some(Piece::Rows(row)));
+            }
             let mut merging = beside;
             merging.push(lane);
             merging.sort_unstable();
@@ -172,11 +174,7 @@ impl Cursor {
     /// Puts a block back that [`next`](Self::next) gave, its rows up to `resume` (in the cursor's direction) done with:
     /// what comes next is the rest of it.
     pub fn put_back(&mut self, unread: Unread, resume: i64) {
-        if self.descending {
-            self.time.end = resume;
-        } else {
-            self.time.start = resume.saturating_add(1);
-        }
+        self.go_past(resume);
         let lane = self.lanes.iter_mut().find(|lane| lane.found.occurrence == unread.occurrence);
         if let Some(blocks) = lane.and_then(|lane| lane.blocks.as_mut()) {
             blocks.push_front(unread.block);
@@ -211,7 +209,8 @@ impl Cursor {
         key: &[u8],
         wanted: &[Vec<u8>],
     ) -> Result<()> {
-        let listed = sources.list(&self.lanes[lane].found, key, wanted, self.time, self.descending).await?;
+        let newest = self.descending.then_some(self.rows_wanted);
+        let listed = sources.list(&self.lanes[lane].found, key, wanted, self.time, newest).await?;
         let mut blocks = VecDeque::from(listed.blocks);
         if self.descending {
             blocks.make_contiguous().reverse();
@@ -237,6 +236,13 @@ impl Cursor {
             let span = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
             if !lane.removed.iter().any(|removed| removed.overlaps(&span)) {
                 let is_whole = time.start <= span.start && span.end <= time.end;
+                let block = match block.rows {
+                    1 if is_whole => match block.into_rows() {
+                        Ok(rows) => return Ok(Some(Piece::Rows(rows))),
+                        Err(block) => block,
+                    },
+                    _ => block,
+                };
                 return Ok(Some(Piece::Unread(Unread {
                     occurrence: lane.found.occurrence,
                     block,
@@ -249,6 +255,40 @@ impl Cursor {
         }
         self.read_head(at, sources, wanted).await?;
         Ok(self.lanes[at].head.take().map(Piece::Rows))
+    }
+
+    /// The first row of a lane's block by itself, where it is known without reading the block and the first row of every
+    /// lane beside comes later.
+    fn take_first_row<D: Disk>(
+        &mut self,
+        at: usize,
+        beside: &[usize],
+        sources: &Sources<D>,
+        wanted: &[Vec<u8>],
+    ) -> Option<Rows> {
+        let near = |at: usize| self.lanes[at].extent(self.time, self.descending).map(|extent| extent.0);
+        let first = near(at)?;
+        if beside.iter().any(|other| near(*other).is_none_or(|near| near <= first)) {
+            return None;
+        }
+        let (lane, time) = (&self.lanes[at], directed(first, self.descending));
+        let block = lane.blocks.as_ref().filter(|_| lane.head.is_none())?.front()?;
+        let is_edge = time == if self.descending { block.time_max } else { block.time_min };
+        if !is_edge || lane.removed.iter().any(|removed| removed.contains(time)) {
+            return None;
+        }
+        let row = sources.edge(block, wanted, self.descending)?;
+        self.go_past(time);
+        Some(row)
+    }
+
+    /// Rows up to this time, in the direction, are done with.
+    fn go_past(&mut self, time: i64) {
+        if self.descending {
+            self.time.end = time;
+        } else {
+            self.time.start = time.saturating_add(1);
+        }
     }
 
     /// Reads the lane's next block into its head, unless there is one; the head stays empty when no row is left of it.

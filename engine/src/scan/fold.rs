@@ -101,7 +101,8 @@ impl<D: Disk> Fold<'_, D> {
         found: &FoundSeries,
         series: &SeriesProjection,
     ) -> Result<()> {
-        let mut cursor = Cursor::new(self.sources, found, self.time, false);
+        let mut cursor =
+            Cursor::new(self.sources, found.occurrences.iter().cloned(), self.time, false, usize::MAX);
         let mut candidates: Vec<Option<Candidate>> = self.calls.iter().map(|_| None).collect();
         let all: Vec<usize> = (0..self.calls.len()).collect();
         while let Some(piece) = cursor.next(self.sources, &found.key, &self.projection.wanted).await? {
@@ -132,7 +133,13 @@ impl<D: Disk> Fold<'_, D> {
         series: &SeriesProjection,
         kind: PartialKind,
     ) -> Result<()> {
-        let mut cursor = Cursor::new(self.sources, found, self.time, kind == PartialKind::Last);
+        let mut cursor = Cursor::new(
+            self.sources,
+            found.occurrences.iter().cloned(),
+            self.time,
+            kind == PartialKind::Last,
+            1,
+        );
         let mut is_found: Vec<bool> = self.calls.iter().map(|call| call.kind != kind).collect();
         let mut candidates: Vec<Option<Candidate>> = self.calls.iter().map(|_| None).collect();
         let slot = state.table.slot(self.time.start);

@@ -11,7 +11,7 @@ use super::gather::RowAt;
 use super::projection::OutputRows;
 use super::request::{ScanChunk, ScanGroup, TagFilter};
 use super::rows::{CHUNK_ROWS, Keys, Reading, SeriesRows, directed, gathered};
-use super::source::{FoundSeries, Sources};
+use super::source::{FoundSeries, Reads, Sources};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
@@ -120,7 +120,7 @@ impl Passes {
         series_max: u64,
     ) -> Result<()> {
         let bytes_max = reading.budget.free() / BUDGET_SHARE;
-        let mut stream = reading.sources.series(filter).await?;
+        let mut stream = reading.sources.series(filter, Reads::Everything).await?;
         let mut number = 0u32;
         while let Some(found) = stream.next(reading.sources).await? {
             if series_max > 0 && u64::from(number) >= series_max {
@@ -154,7 +154,7 @@ impl Passes {
         if reading.time.is_empty() {
             return Ok(());
         }
-        let Some(mut series) = SeriesRows::open(&reading, found) else { return Ok(()) };
+        let Some(mut series) = SeriesRows::open(&reading, found, usize::MAX) else { return Ok(()) };
         while let Some(bound) = series.bound(&reading).await? {
             if self.pass.is_behind(bound, number) {
                 break;

@@ -13,6 +13,8 @@ pub struct Projection {
     pub wanted: Vec<Vec<u8>>,
     positions: HashMap<Vec<u8>, usize>,
     pub outputs: Vec<Output>,
+    /// Names of the tags among the outputs, ascending, each with its output.
+    tags: Vec<(Vec<u8>, usize)>,
     /// Per output: no later one needs the same field.
     is_last_use: Vec<bool>,
     filter: Option<Program>,
@@ -61,6 +63,13 @@ impl Projection {
                 ScanColumn::Tag { name } => Output::Tag { name: name.clone() },
             })
             .collect();
+        let mut tags: Vec<(Vec<u8>, usize)> = Vec::new();
+        for (at, output) in outputs.iter().enumerate() {
+            if let Output::Tag { name } = output {
+                tags.push((name.clone(), at));
+            }
+        }
+        tags.sort_unstable();
         let filter =
             request.rows.as_ref().map(|expr| Program::compile(expr, Division::Integer)).transpose()?;
         let filter_fields = filter.iter().flat_map(Program::fields).map(position).collect();
@@ -71,7 +80,7 @@ impl Projection {
             .map(|output| output.wanted().is_some_and(|at| !std::mem::replace(&mut is_used[at], true)))
             .collect();
         is_last_use.reverse();
-        Ok(Self { wanted, positions, outputs, is_last_use, filter, filter_fields })
+        Ok(Self { wanted, positions, outputs, tags, is_last_use, filter, filter_fields })
     }
 
     /// Types of the outputs.
@@ -89,14 +98,20 @@ impl Projection {
                 Verdict::Rows(program) => Some(program),
             },
         };
-        let tags = self
-            .outputs
-            .iter()
-            .map(|output| match output {
-                Output::Tag { name } => series_key::tag_value(key, name).map(|value| value.into_owned()),
-                Output::Field { .. } => None,
-            })
-            .collect();
+        let mut tags = vec![None; self.outputs.len()];
+        if !self.tags.is_empty() {
+            // Both are in order, but for names with escapes.
+            let mut near = 0;
+            for (name, value) in series_key::tags(key) {
+                if self.tags.get(near).is_none_or(|(wanted, _)| *wanted != name.as_ref()) {
+                    near = self.tags.partition_point(|(wanted, _)| wanted.as_slice() < name.as_ref());
+                }
+                while let Some((_, at)) = self.tags.get(near).filter(|(wanted, _)| *wanted == name.as_ref()) {
+                    tags[*at].get_or_insert_with(|| value.to_vec());
+                    near += 1;
+                }
+            }
+        }
         Some(SeriesProjection { filter, tags })
     }
 

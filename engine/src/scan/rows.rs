@@ -51,18 +51,32 @@ pub(super) struct SeriesRows {
     pub(super) key: Rc<Vec<u8>>,
     cursor: Cursor,
     projection: SeriesProjection,
+    /// Stored rows that come next, of which too many were read.
+    rest: Option<Rows>,
 }
 
 impl SeriesRows {
-    /// `None` when no row of the series can pass.
-    pub(super) fn open<D: Disk>(reading: &Reading<'_, D>, found: FoundSeries) -> Option<Self> {
+    /// `None` when no row of the series can pass. `rows_wanted`: that many may be all that are read.
+    pub(super) fn open<D: Disk>(
+        reading: &Reading<'_, D>,
+        found: FoundSeries,
+        rows_wanted: usize,
+    ) -> Option<Self> {
         let projection = reading.projection.for_series(&found.key)?;
-        let cursor = Cursor::new(reading.sources, &found, reading.time, reading.descending);
-        Some(Self { key: Rc::new(found.key), cursor, projection })
+        let Reading { sources, time, descending, .. } = *reading;
+        let cursor = Cursor::new(sources, found.occurrences, time, descending, rows_wanted);
+        Some(Self { key: Rc::new(found.key), cursor, projection, rest: None })
     }
 
     pub(super) async fn bound<D: Disk>(&mut self, reading: &Reading<'_, D>) -> Result<Option<i64>> {
-        let bound = self.cursor.bound(reading.sources, &self.key, &reading.projection.wanted).await?;
+        let rest = self.rest.as_ref().and_then(|rest| match reading.descending {
+            true => rest.times.last(),
+            false => rest.times.first(),
+        });
+        let bound = match rest {
+            Some(time) => Some(*time),
+            None => self.cursor.bound(reading.sources, &self.key, &reading.projection.wanted).await?,
+        };
         Ok(bound.map(|time| directed(time, reading.descending)))
     }
 
@@ -74,10 +88,20 @@ impl SeriesRows {
     ) -> Result<Option<OutputRows>> {
         let wanted = &reading.projection.wanted;
         loop {
-            let Some(piece) = self.cursor.next(reading.sources, &self.key, wanted).await? else {
-                return Ok(None);
+            let rest = self.rest.take().map(Piece::Rows);
+            let next = match rest {
+                Some(rest) => Some(rest),
+                None => self.cursor.next(reading.sources, &self.key, wanted).await?,
             };
+            let Some(piece) = next else { return Ok(None) };
             let (stored, unread, is_cut) = match piece {
+                Piece::Rows(rows) if rows.len() > rows_max && self.projection.filter().is_none() => {
+                    let at = if reading.descending { rows.len() - rows_max } else { rows_max };
+                    let (before, behind) = (rows.part(0, at), rows.part(at, rows.len()));
+                    let (first, rest) = if reading.descending { (behind, before) } else { (before, behind) };
+                    self.rest = Some(rest);
+                    (first, None, false)
+                }
                 Piece::Rows(rows) => (rows, None, false),
                 Piece::Unread(unread) => {
                     if let Some(filter) = self.projection.filter() {
@@ -110,7 +134,7 @@ impl SeriesRows {
                     self.cursor.put_back(unread, rows.times[rows_max - 1]);
                 }
             }
-            if reading.descending {
+            if reading.descending && rows.len() > 1 {
                 rows = reversed(&rows);
             }
             return Ok(Some(rows));
@@ -210,7 +234,7 @@ impl Top {
     pub async fn series<D: Disk>(&mut self, reading: &Reading<'_, D>, found: FoundSeries) -> Result<()> {
         let number = self.next_series;
         self.next_series += 1;
-        let Some(mut series) = SeriesRows::open(reading, found) else { return Ok(()) };
+        let Some(mut series) = SeriesRows::open(reading, found, self.limit) else { return Ok(()) };
         let mut taken = 0;
         let mut is_known = false;
         while taken < self.limit {
@@ -277,15 +301,25 @@ impl Top {
     /// The chunks of the answer.
     pub fn finish(mut self, budget: &Budget, group: &ScanGroup) -> Vec<ScanChunk> {
         budget.give_back(self.held);
-        self.compact();
+        // Mostly one series gave them all.
+        let is_one = |chunk: &Rc<OutputRows>| {
+            chunk.len() == self.kept.len() && self.kept.iter().zip(0..).all(|(row, at)| row.3 == at)
+        };
+        if self.chunks.len() != 1 || !is_one(&self.chunks[0]) {
+            self.compact();
+        }
         let mut chunks = Vec::new();
-        let rows = self.chunks.pop().map(|rows| Rc::try_unwrap(rows).unwrap_or_else(|rows| (*rows).clone()));
-        let rows = rows.unwrap_or_default();
+        let mut rows = self.chunks.pop().map(Rc::unwrap_or_clone).unwrap_or_default();
         let mut start = 0;
         while start < self.kept.len() {
             let end = (start + CHUNK_ROWS).min(self.kept.len());
-            let mut part = rows.clone();
-            part.cut(start, end);
+            let part = if end - start == rows.len() {
+                std::mem::take(&mut rows)
+            } else {
+                let mut part = rows.clone();
+                part.cut(start, end);
+                part
+            };
             let mut keys = Keys::default();
             let series = self.kept[start..end]
                 .iter()
@@ -349,7 +383,8 @@ impl Merge {
             rows_max: (ahead && limit == 1).then_some(1),
         };
         for found in found {
-            let Some(mut rows) = SeriesRows::open(reading, found) else { continue };
+            let rows_wanted = merge.rows_max.unwrap_or(usize::MAX);
+            let Some(mut rows) = SeriesRows::open(reading, found, rows_wanted) else { continue };
             if let Err(error) = reading.budget.take(SERIES_BYTES) {
                 merge.finish(reading.budget);
                 return Err(error);

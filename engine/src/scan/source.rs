@@ -7,13 +7,14 @@
 mod series;
 
 use std::cell::OnceCell;
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use self::series::Feed;
 pub use self::series::SeriesStream;
+use self::series::{Feed, Twin};
 use super::select::matching_positions;
 use crate::cache::{Newest, Older};
 use crate::compact::Pace;
@@ -26,7 +27,7 @@ use crate::index::tag_filter::TagMatcher;
 use crate::model::{Column, Field, FieldType, Rows, TimeRange, Value};
 use crate::scan::request::TagFilter;
 use crate::shard::{CacheView, ShardView};
-use crate::tsm::{BlockEntry, ColumnSummary, FieldId, Statistics, TsmReader, UnlistedBlocks, Wanted};
+use crate::tsm::{BlockEntry, ColumnSummary, FieldId, KeySet, Statistics, TsmReader, UnlistedBlocks, Wanted};
 
 /// The spans of time in which rows of a series are deleted in a file.
 pub type Masks = Rc<dyn Fn(&[u8]) -> Vec<TimeRange>>;
@@ -196,6 +197,16 @@ pub struct ColumnFacts {
     pub last: Option<Value>,
 }
 
+/// What is going to be read of the series that are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// All their blocks.
+    Everything,
+    /// The oldest blocks, mostly no others; or none.
+    Oldest,
+    Newest,
+}
+
 /// Nanoseconds, about, that listing a block takes.
 const LISTED_NS: u64 = 100;
 
@@ -245,24 +256,54 @@ impl<D: Disk> Sources<D> {
     }
 
     /// The series of the measurement that pass the filter, in the order of their keys.
-    pub async fn series(&self, filter: Option<&TagFilter>) -> Result<SeriesStream<D>> {
+    pub async fn series(&self, filter: Option<&TagFilter>, reads: Reads) -> Result<SeriesStream<D>> {
         let matcher = TagMatcher::optional(filter)?;
-        let mut feeds = Vec::with_capacity(self.list.len());
-        for source in &self.list {
-            feeds.push(match source {
+        let mut feeds: Vec<Feed<D>> = self.list.iter().map(|_| Feed::End).collect();
+        let mut twins: Vec<Vec<Twin>> = vec![Vec::new(); self.list.len()];
+        // Files that are walked, and which series they have.
+        let mut walked: Vec<(usize, KeySet)> = Vec::new();
+        for at in self.in_order_of(reads) {
+            let file = match &self.list[at] {
                 Source::Cache(cache) => {
                     let sorted = cache.sorted(&self.pace).await;
-                    Feed::Cache { positions: cache.of_measurement(&sorted, &self.measurement), next: 0 }
+                    let positions = cache.of_measurement(&sorted, &self.measurement);
+                    feeds[at] = Feed::Cache { positions, next: 0 };
+                    continue;
                 }
-                Source::File { file, .. } => {
-                    match matching_positions(&file.reader, &self.measurement, filter, &self.pace).await? {
-                        None => Feed::all_of(&file.reader, &self.measurement),
-                        Some(positions) => Feed::Chosen { positions, next: 0, keys: VecDeque::new() },
-                    }
-                }
+                Source::File { file, .. } => file,
+            };
+            let set = file.reader.key_set(&self.measurement);
+            if let Some(set) = set
+                && let Some((other, other_set)) = walked.iter().find(|(_, other)| other.equals(&set))
+            {
+                let twin = Twin { source: at as u32, first: set.first, walked_first: other_set.first };
+                twins[*other].push(twin);
+                continue;
+            }
+            feeds[at] = match matching_positions(&file.reader, &self.measurement, filter, &self.pace).await? {
+                None => Feed::all_of(file, &self.measurement, set),
+                Some(positions) => Feed::Chosen { positions, next: 0, keys: VecDeque::new() },
+            };
+            // A walk finds blocks as well: where all are wanted it costs less than looking each of them up.
+            if let Some(set) = set
+                && (reads != Reads::Everything || matches!(feeds[at], Feed::Chosen { .. }))
+            {
+                walked.push((at, set));
+            }
+        }
+        SeriesStream::begin(self, feeds, twins, matcher).await
+    }
+
+    /// The sources, those that are read first before others.
+    fn in_order_of(&self, reads: Reads) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.list.len()).collect();
+        if reads == Reads::Newest {
+            order.sort_by_key(|&at| match &self.list[at] {
+                Source::File { file, .. } => Reverse(file.span().end),
+                Source::Cache(_) => Reverse(i64::MAX),
             });
         }
-        SeriesStream::begin(self, feeds, matcher).await
+        order
     }
 
     /// A span that holds all rows of the occurrence.
@@ -273,20 +314,20 @@ impl<D: Disk> Sources<D> {
         }
     }
 
-    /// The blocks of an occurrence that overlap `time`. `newest_first`: the last ones will be read first, and maybe no
-    /// others.
+    /// The blocks of an occurrence that overlap `time`. `newest`: the last rows will be read first, and maybe no more than
+    /// so many.
     pub async fn list(
         &self,
         found: &Found,
         key: &[u8],
         wanted: &[Vec<u8>],
         time: TimeRange,
-        newest_first: bool,
+        newest: Option<usize>,
     ) -> Result<Listed> {
         let Occurrence { source, position } = found.occurrence;
         match &self.list[source as usize] {
             Source::Cache(cache) => {
-                let newest = if newest_first { cache.newest(position, time, wanted) } else { None };
+                let newest = newest.and_then(|rows| cache.newest(position, time, wanted, rows));
                 let mut blocks = Vec::new();
                 let rows = match newest {
                     None => cache.read(position, time, Some(wanted)),
@@ -373,6 +414,10 @@ impl<D: Disk> Sources<D> {
 
     /// The first or last row of an unread block, out of what is known of it; `None` when that does not say.
     pub fn edge(&self, block: &Block, wanted: &[Vec<u8>], is_last: bool) -> Option<Rows> {
+        if let Body::Cached(rows) = &block.body {
+            let at = if is_last { rows.len().checked_sub(1)? } else { 0 };
+            return Some(rows.part(at, at + 1));
+        }
         let time = if is_last { block.time_max } else { block.time_min };
         let mut rows = Rows { times: vec![time], fields: Vec::new(), columns: Vec::new() };
         for name in wanted {
@@ -448,7 +493,7 @@ impl<D: Disk> Sources<D> {
             if file.masks_of(&series.key).is_empty() {
                 return Ok(true);
             }
-            let listed = self.list(found, &series.key, &[], TimeRange::ALL, false).await?;
+            let listed = self.list(found, &series.key, &[], TimeRange::ALL, None).await?;
             if listed.blocks.iter().any(|block| is_left(block, &listed.removed)) {
                 return Ok(true);
             }
@@ -470,7 +515,7 @@ impl<D: Disk> Sources<D> {
             if file.masks.is_none() {
                 continue;
             }
-            let listed = self.list(found, &series.key, &[], TimeRange::ALL, false).await?;
+            let listed = self.list(found, &series.key, &[], TimeRange::ALL, None).await?;
             for block in listed.blocks.iter().filter(|block| is_left(block, &listed.removed)) {
                 let Body::File { entries, at, .. } = &block.body else { continue };
                 for summary in file.reader.summaries(&entries[*at as usize])? {
@@ -498,7 +543,7 @@ impl<D: Disk> Sources<D> {
         let mut counts = Vec::new();
         for found in &series.occurrences {
             if let Source::File { .. } = &self.list[found.occurrence.source as usize] {
-                let blocks = self.list(found, &series.key, &[], time, false).await?.blocks;
+                let blocks = self.list(found, &series.key, &[], time, None).await?.blocks;
                 counts.push((blocks.len() as u64, blocks.iter().map(Block::file_bytes).sum()));
             }
         }
@@ -538,6 +583,14 @@ impl<D: Disk> Sources<D> {
 }
 
 impl Block {
+    /// Its rows, where they need not be read.
+    pub fn into_rows(self) -> std::result::Result<Rows, Self> {
+        match self.body {
+            Body::Cached(rows) => Ok(Rc::unwrap_or_clone(rows)),
+            body => Err(Self { body, ..self }),
+        }
+    }
+
     /// Bytes of the block in its file.
     pub fn file_bytes(&self) -> u64 {
         match &self.body {
@@ -591,3 +644,7 @@ impl ColumnFacts {
         facts
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

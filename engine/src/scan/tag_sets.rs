@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::budget::Budget;
-use super::request::{ScanGroup, ScanRequest, TagFilter};
-use super::source::{FoundSeries, SeriesStream, Sources};
+use super::request::{PartialKind, ScanGroup, ScanOutput, ScanRequest, TagFilter};
+use super::rows::TOP_ROWS_MAX;
+use super::source::{FoundSeries, Reads, SeriesStream, Sources};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::series_key;
@@ -77,7 +78,7 @@ impl<D: Disk> TagSets<D> {
                             Some(list) => Members::List(list.into()),
                             None => {
                                 let filter = filter_of(request, &group);
-                                let stream = sources.series(filter.as_ref()).await?;
+                                let stream = sources.series(filter.as_ref(), reads(request)).await?;
                                 Members::Stream { stream, counts: false }
                             }
                         };
@@ -102,7 +103,7 @@ impl<D: Disk> TagSets<D> {
         if request.time.is_empty() {
             return Ok(Self::One(None));
         }
-        let mut stream = sources.series(request.series.as_ref()).await?;
+        let mut stream = sources.series(request.series.as_ref(), reads(request)).await?;
         if request.dimensions.is_empty() {
             return Ok(Self::One(Some(stream)));
         }
@@ -129,6 +130,25 @@ impl<D: Disk> TagSets<D> {
         let sets = lists.sets.into_iter();
         let listed = if request.descending { sets.rev().collect() } else { sets.collect() };
         Ok(Self::Many { listed, more_after })
+    }
+}
+
+/// What a scan is going to read of its series.
+fn reads(request: &ScanRequest) -> Reads {
+    let towards = |newest| if newest { Reads::Newest } else { Reads::Oldest };
+    match &request.output {
+        // A condition may pass over any number of blocks.
+        ScanOutput::Rows { limit: 1..=TOP_ROWS_MAX, .. } if request.rows.is_none() => {
+            towards(request.descending)
+        }
+        ScanOutput::Partials { window: None, calls } => {
+            let all = |kind| calls.iter().all(|call| call.kind == kind);
+            match (all(PartialKind::First), all(PartialKind::Last)) {
+                (false, false) => Reads::Everything,
+                (_, newest) => towards(newest),
+            }
+        }
+        _ => Reads::Everything,
     }
 }
 

@@ -199,6 +199,7 @@ impl<D: Disk> Store<D> {
             manifest.set_replayed(wal_id, sequence);
         }
         let next = FileSet::new(manifest, &set.files, &inner.disk, &shard.folder, &inner.block_cache)?;
+        shard.prepare(&next, &set).await;
         next.manifest.switch(&inner.disk, &shard.folder).await?;
         self.snapshotted(shard, next, meta).await
     }
@@ -314,6 +315,7 @@ impl<D: Disk> Store<D> {
     async fn replace_files(&self, shard: &Rc<Shard<D>>, set: &FileSet<D>, manifest: Manifest) -> Result<()> {
         let inner = &*self.0;
         let next = FileSet::new(manifest, &set.files, &inner.disk, &shard.folder, &inner.block_cache)?;
+        shard.prepare(&next, set).await;
         next.manifest.switch(&inner.disk, &shard.folder).await?;
         let mut replaced = inner.replaced.borrow_mut();
         for file in set.files.iter() {

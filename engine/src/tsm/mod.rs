@@ -41,6 +41,7 @@ pub mod block;
 pub mod block_cache;
 pub mod footer;
 pub mod index;
+pub mod key_set;
 pub mod plain;
 mod reader;
 pub mod schema;
@@ -56,6 +57,7 @@ pub use block::{BLOCK_ROWS_MAX, BlockRows};
 pub use block_cache::BlockCache;
 pub use footer::{FileMeta, Version};
 pub use index::BlockEntry;
+pub use key_set::{KeySet, KeySetWalk};
 pub use reader::{
     ColumnSummary, EncodedPositions, SeriesCursor, SeriesEntry, TsmReader, UnlistedBlocks, Wanted,
 };

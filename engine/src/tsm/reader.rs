@@ -6,6 +6,7 @@ mod blocks;
 use super::block_cache::{BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
 use super::index::{BlockEntry, IndexPage, TopLevel, decompress_page};
+use super::key_set::{KeySet, KeySets};
 use super::schema::Schema;
 use super::statistics::Statistics;
 use super::tags::{key_prefix, visit_page};
@@ -44,6 +45,7 @@ struct Inner<D: Disk> {
     footer: Footer,
     top: TopLevel,
     schema: OnceCell<Rc<Schema>>,
+    key_sets: KeySets,
     cache: Rc<BlockCache>,
     cache_file: u64,
 }
@@ -150,8 +152,8 @@ impl<D: Disk> TsmReader<D> {
         }
         let top = TopLevel::take(top, length).map_err(|what| corrupted(section.offset, what))?;
         let cache_file = cache.open_file(path);
-        let inner =
-            Inner { path: path.to_owned(), file, footer, top, schema: OnceCell::new(), cache, cache_file };
+        let (schema, key_sets) = Default::default();
+        let inner = Inner { path: path.to_owned(), file, footer, top, schema, key_sets, cache, cache_file };
         Ok(Self { inner: Rc::new(inner) })
     }
 
@@ -299,6 +301,16 @@ impl<D: Disk> TsmReader<D> {
         (cursor.page_at, cursor.time) = (page_at, time);
         cursor.skip_to(position).await?;
         Ok(cursor.next().await?.filter(|series| series.position == position))
+    }
+
+    /// Which series of a measurement there are, when somebody has walked them all before.
+    pub fn key_set(&self, measurement: &[u8]) -> Option<KeySet> {
+        self.inner.key_sets.get(measurement)
+    }
+
+    /// Keeps what a walk over all series of a measurement has found.
+    pub fn keep_key_set(&self, measurement: &[u8], set: KeySet) {
+        self.inner.key_sets.keep(measurement, set);
     }
 
     /// The keys of ascending positions, each page read once.

@@ -1,18 +1,24 @@
 //! The series of all sources as one stream in the order of their keys, each with where it occurs.
+//!
+//! Files that are known to have the same series of the measurement ([`KeySet`]) are *twins* of one that is walked for all
+//! of them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::iter;
 
-use super::{Found, FoundSeries, KnownBlocks, Occurrence, Source, Sources};
+use super::{FileSource, Found, FoundSeries, KnownBlocks, Occurrence, Source, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
 use crate::index::tag_filter::TagMatcher;
 use crate::model::series_key;
-use crate::tsm::{SeriesCursor, SeriesEntry, TsmReader};
+use crate::tsm::{KeySet, KeySetWalk, SeriesCursor, SeriesEntry};
 
 /// See [`Sources::series`].
 pub struct SeriesStream<D: Disk> {
     feeds: Vec<Feed<D>>,
+    /// By source: those that have the same series.
+    twins: Vec<Vec<Twin>>,
     matcher: TagMatcher,
     /// About the nanoseconds the matcher takes for a key.
     work: u64,
@@ -20,6 +26,24 @@ pub struct SeriesStream<D: Disk> {
     heads: BTreeMap<Vec<u8>, Vec<Found>>,
     /// A buffer.
     entry: SeriesEntry,
+}
+
+/// A file with the same series as the one that is walked for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Twin {
+    pub source: u32,
+    /// Positions of the first series: in it, and in the one that is walked.
+    pub first: u32,
+    pub walked_first: u32,
+}
+
+impl Twin {
+    /// The series at a position of the one that is walked.
+    fn found(self, position: u32) -> Found {
+        let position = self.first + (position - self.walked_first);
+        let occurrence = Occurrence { source: self.source, position };
+        Found { occurrence, blocks: KnownBlocks::Nothing }
+    }
 }
 
 /// The series of one source still to come.
@@ -35,6 +59,8 @@ pub(super) enum Feed<D: Disk> {
         bare: Option<Vec<u8>>,
         /// The measurement and a comma: how all other keys begin.
         prefix: Vec<u8>,
+        /// While it is not known which series the file has.
+        walk: Option<Box<KeySetWalk>>,
     },
     /// Series chosen from the postings; their keys are read some at a time.
     Chosen {
@@ -49,12 +75,13 @@ pub(super) enum Feed<D: Disk> {
 const KEYS_AT_ONCE: usize = 128;
 
 impl<D: Disk> Feed<D> {
-    pub(super) fn all_of(reader: &TsmReader<D>, measurement: &[u8]) -> Self {
+    pub(super) fn all_of(file: &FileSource<D>, measurement: &[u8], known: Option<KeySet>) -> Self {
         let mut prefix = Vec::new();
         series_key::escape_measurement_into(&mut prefix, measurement);
         let bare = prefix.clone();
         prefix.push(b',');
-        Self::All { cursor: Box::new(reader.cursor(&bare)), bare: Some(bare), prefix }
+        let walk = known.is_none().then(Box::default);
+        Self::All { cursor: Box::new(file.reader.cursor(&bare)), bare: Some(bare), prefix, walk }
     }
 }
 
@@ -63,11 +90,12 @@ impl<D: Disk> SeriesStream<D> {
     pub(super) async fn begin(
         sources: &Sources<D>,
         feeds: Vec<Feed<D>>,
+        twins: Vec<Vec<Twin>>,
         matcher: TagMatcher,
     ) -> Result<Self> {
         let work = matcher.work();
         let (heads, entry) = Default::default();
-        let mut stream = Self { feeds, matcher, work, heads, entry };
+        let mut stream = Self { feeds, twins, matcher, work, heads, entry };
         for source in 0..sources.list.len() {
             stream.advance(sources, source as u32).await?;
         }
@@ -77,7 +105,10 @@ impl<D: Disk> SeriesStream<D> {
     pub async fn next(&mut self, sources: &Sources<D>) -> Result<Option<FoundSeries>> {
         let Some((key, mut occurrences)) = self.heads.pop_first() else { return Ok(None) };
         for found in &occurrences {
-            self.advance(sources, found.occurrence.source).await?;
+            let source = found.occurrence.source;
+            if !matches!(self.feeds[source as usize], Feed::End) {
+                self.advance(sources, source).await?;
+            }
         }
         occurrences.sort_unstable_by_key(|found| found.occurrence);
         Ok(Some(FoundSeries { key, occurrences }))
@@ -86,6 +117,7 @@ impl<D: Disk> SeriesStream<D> {
     /// Puts the next series of a source among the heads.
     async fn advance(&mut self, sources: &Sources<D>, source: u32) -> Result<()> {
         let feed = &mut self.feeds[source as usize];
+        let twins = &self.twins[source as usize];
         match (&sources.list[source as usize], &mut *feed) {
             (Source::Cache(cache), Feed::Cache { positions, next }) => {
                 while let Some(&position) = positions.get(*next) {
@@ -100,7 +132,7 @@ impl<D: Disk> SeriesStream<D> {
                     let is_taken = cache.with_key(position, |key| {
                         let is_taken = matcher.matches_key(key);
                         if is_taken {
-                            put(heads, key, found);
+                            put(heads, key, found, &[]);
                         }
                         is_taken
                     });
@@ -109,10 +141,16 @@ impl<D: Disk> SeriesStream<D> {
                     }
                 }
             }
-            (Source::File { file, .. }, Feed::All { cursor, bare, prefix }) => loop {
+            (Source::File { file, .. }, Feed::All { cursor, bare, prefix, walk }) => loop {
                 sources.pace.spent(500 + self.work).await;
                 let series = &mut self.entry;
-                let Some(unlisted) = cursor.next_unlisted(series).await? else { break };
+                let next = cursor.next_unlisted(series).await?;
+                let is_ended = next.is_none() || (bare.is_none() && !series.key.starts_with(prefix));
+                let Some(unlisted) = next.filter(|_| !is_ended) else {
+                    let walked = walk.take().and_then(|walk| walk.finish());
+                    walked.map(|set| file.reader.keep_key_set(&sources.measurement, set));
+                    break;
+                };
                 if let Some(wanted) = bare.take() {
                     // Other measurements (`m!`) may sort between `m` and `m,…`.
                     if series.key != wanted && !series.key.starts_with(prefix) {
@@ -122,8 +160,9 @@ impl<D: Disk> SeriesStream<D> {
                     if series.key == wanted {
                         **cursor = file.reader.cursor(prefix);
                     }
-                } else if !series.key.starts_with(prefix) {
-                    break;
+                }
+                if let Some(walk) = walk {
+                    walk.pass(series.position, &series.key);
                 }
                 if self.matcher.matches_key(&series.key) {
                     let occurrence = Occurrence { source, position: series.position };
@@ -131,7 +170,7 @@ impl<D: Disk> SeriesStream<D> {
                         Some(unlisted) => KnownBlocks::Unlisted(unlisted),
                         None => KnownBlocks::Listed(series.blocks.as_slice().into()),
                     };
-                    put(&mut self.heads, &series.key, Found { occurrence, blocks });
+                    put(&mut self.heads, &series.key, Found { occurrence, blocks }, twins);
                     return Ok(());
                 }
             },
@@ -144,7 +183,7 @@ impl<D: Disk> SeriesStream<D> {
                 if let Some(key) = keys.pop_front() {
                     let occurrence = Occurrence { source, position: positions[*next] };
                     *next += 1;
-                    put(&mut self.heads, &key, Found { occurrence, blocks: KnownBlocks::Nothing });
+                    put(&mut self.heads, &key, Found { occurrence, blocks: KnownBlocks::Nothing }, twins);
                     return Ok(());
                 }
             }
@@ -155,11 +194,13 @@ impl<D: Disk> SeriesStream<D> {
     }
 }
 
-fn put(heads: &mut BTreeMap<Vec<u8>, Vec<Found>>, key: &[u8], found: Found) {
+fn put(heads: &mut BTreeMap<Vec<u8>, Vec<Found>>, key: &[u8], found: Found, twins: &[Twin]) {
+    let position = found.occurrence.position;
+    let all = iter::once(found).chain(twins.iter().map(|twin| twin.found(position)));
     match heads.get_mut(key) {
-        Some(known) => known.push(found),
+        Some(known) => known.extend(all),
         None => {
-            heads.insert(key.to_vec(), vec![found]);
+            heads.insert(key.to_vec(), all.collect());
         }
     }
 }
