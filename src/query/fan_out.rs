@@ -1,8 +1,9 @@
 //! The data of this node's cores, as queries see it.
 //!
 //! A place in time is a list of shards; each core that owns some of them gets the request with its own shards in it.
-//! What exists is told of whole shards, as InfluxDB does, whatever part of their time is asked about. Schemas are kept
-//! for as long as no core has seen a change of any: a question about known measurements then asks no core before it scans.
+//! What exists is told of whole shards, as InfluxDB does, whatever part of their time is asked about. The schema and the series
+//! of a measurement are kept for as long as no core has seen a change of any: a question about known measurements then asks no
+//! core before it scans.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use hashbrown::HashMap;
 use tidemark_engine::Result as EngineResult;
 use tidemark_engine::model::{ShardId, TimeRange};
 use tidemark_engine::scan::request::{
-    CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema, ScanChunk, ScanRequest, ShardRef,
+    CatalogKind, CatalogReply, CatalogRequest, ScanChunk, ScanRequest, ShardRef,
 };
 
 use super::error::{QueryError, Result};
@@ -23,53 +24,105 @@ use crate::cores::main_loop::together;
 use crate::cores::{Cores, ScanStream};
 use crate::meta::{Data, RetentionPolicyInfo};
 
-/// Schemas kept per core; when there are more, all are dropped.
-const SCHEMAS_KEPT_MAX: usize = 1024;
+/// Bytes of replies kept per core, about; when there are more, all are dropped.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 
-/// Fields and tag keys of a kept schema: together with the number above, some MiB.
-const SCHEMA_NAMES_KEPT_MAX: usize = 256;
+/// Bytes of a kept reply, about.
+const REPLY_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes a name takes in a reply beyond its text.
+const NAME_BYTES: usize = 32;
 
 /// One per core; cheap to clone.
 #[derive(Clone)]
 pub struct FanOut {
     cores: Cores,
-    schemas: Rc<RefCell<HashMap<SchemaKey, KeptSchema>>>,
+    kept: Rc<RefCell<Kept>>,
 }
 
-/// A measurement in some shards.
+/// Replies of the cores, joined.
+#[derive(Default)]
+struct Kept {
+    replies: HashMap<Question, KeptReply>,
+    bytes: usize,
+}
+
+/// What was asked about a measurement in some shards.
 #[derive(PartialEq, Eq, Hash)]
-struct SchemaKey {
+struct Question {
     measurement: Vec<u8>,
     shards: Vec<ShardId>,
+    /// Its series, at most so many of a core; `None`: its schema.
+    series: Option<u64>,
 }
 
-struct KeptSchema {
+struct KeptReply {
     /// [`Cores::schema_changes`] before the cores were asked.
     changes: u64,
-    schemas: Vec<MeasurementSchema>,
+    reply: CatalogReply,
+}
+
+impl Question {
+    fn of(request: &CatalogRequest, by_core: &BTreeMap<usize, Vec<ShardRef>>) -> Option<Self> {
+        let Some([measurement]) = request.measurements.as_deref() else { return None };
+        let series = match request.what {
+            _ if request.series.is_some() => return None,
+            CatalogKind::Schema => None,
+            CatalogKind::Series => Some(request.limit),
+            _ => return None,
+        };
+        let shards = by_core.values().flatten().map(|shard| shard.shard).collect();
+        Some(Self { measurement: measurement.clone(), shards, series })
+    }
+
+    fn bytes(&self) -> usize {
+        self.measurement.len() + 8 * self.shards.len() + 4 * NAME_BYTES
+    }
+}
+
+/// Bytes of a reply that may be kept, about.
+fn reply_bytes(reply: &CatalogReply) -> Option<usize> {
+    let bytes = match reply {
+        CatalogReply::Schema(schemas) => {
+            let names = schemas.iter().flat_map(|schema| {
+                schema
+                    .fields
+                    .iter()
+                    .map(|field| &field.0)
+                    .chain(&schema.tag_keys)
+                    .chain([&schema.measurement])
+            });
+            names.map(|name| NAME_BYTES + name.len()).sum()
+        }
+        CatalogReply::Series(keys) => keys.iter().map(|key| NAME_BYTES + key.len()).sum(),
+        _ => return None,
+    };
+    (bytes <= REPLY_BYTES_MAX).then_some(bytes)
+}
+
+impl Kept {
+    fn keep(&mut self, question: Question, kept: KeptReply) {
+        let Some(bytes) = reply_bytes(&kept.reply).map(|bytes| bytes + question.bytes()) else { return };
+        if self.bytes + bytes > KEPT_BYTES_MAX {
+            *self = Self::default();
+        }
+        self.bytes += bytes;
+        if let Some((question, before)) = self.replies.remove_entry(&question) {
+            self.bytes -= reply_bytes(&before.reply).unwrap_or(0) + question.bytes();
+        }
+        self.replies.insert(question, kept);
+    }
 }
 
 impl FanOut {
     pub fn new(cores: Cores) -> Self {
-        Self { cores, schemas: Rc::default() }
+        Self { cores, kept: Rc::default() }
     }
 
-    fn kept_schema(&self, key: &SchemaKey) -> Option<Vec<MeasurementSchema>> {
-        let schemas = self.schemas.borrow();
-        let kept = schemas.get(key).filter(|kept| kept.changes == self.cores.schema_changes())?;
-        Some(kept.schemas.clone())
-    }
-
-    fn keep_schema(&self, key: SchemaKey, changes: u64, schemas: &[MeasurementSchema]) {
-        let names: usize = schemas.iter().map(|schema| schema.fields.len() + schema.tag_keys.len()).sum();
-        if names > SCHEMA_NAMES_KEPT_MAX {
-            return;
-        }
-        let mut kept = self.schemas.borrow_mut();
-        if kept.len() >= SCHEMAS_KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(key, KeptSchema { changes, schemas: schemas.to_vec() });
+    fn kept(&self, question: &Question) -> Option<CatalogReply> {
+        let kept = self.kept.borrow();
+        let kept = kept.replies.get(question).filter(|kept| kept.changes == self.cores.schema_changes())?;
+        Some(kept.reply.clone())
     }
 
     /// The shards of a place that overlap a time range, by owning core.
@@ -139,15 +192,9 @@ impl DataSource for FanOut {
 
     async fn catalog(&self, place: &Place, request: &CatalogRequest) -> Result<Vec<CatalogReply>> {
         let by_core = self.shards(place, request.time);
-        let key = match (&request.what, request.measurements.as_deref(), &request.series) {
-            (CatalogKind::Schema, Some([measurement]), None) => Some(SchemaKey {
-                measurement: measurement.clone(),
-                shards: by_core.values().flatten().map(|shard| shard.shard).collect(),
-            }),
-            _ => None,
-        };
-        if let Some(schemas) = key.as_ref().and_then(|key| self.kept_schema(key)) {
-            return Ok(vec![CatalogReply::Schema(schemas)]);
+        let question = Question::of(request, &by_core);
+        if let Some(reply) = question.as_ref().and_then(|question| self.kept(question)) {
+            return Ok(vec![reply]);
         }
         let changes = self.cores.schema_changes();
         // Costs are of blocks, and those are chosen by time.
@@ -160,10 +207,10 @@ impl DataSource for FanOut {
         for reply in together(asked.collect()).await {
             replies.push(reply.map_err(QueryError::Engine)?);
         }
-        let Some(key) = key else { return Ok(replies) };
+        let Some(question) = question else { return Ok(replies) };
         let merged = merge_catalogs(replies);
-        if let Some(CatalogReply::Schema(schemas)) = &merged {
-            self.keep_schema(key, changes, schemas);
+        if let Some(reply) = &merged {
+            self.kept.borrow_mut().keep(question, KeptReply { changes, reply: reply.clone() });
         }
         Ok(merged.into_iter().collect())
     }
@@ -182,5 +229,53 @@ impl ChunkStream for ScanStream {
 
     fn peak_bytes(&self) -> u64 {
         ScanStream::peak_bytes(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemark_engine::scan::request::TagFilter;
+
+    fn question(measurement: &str) -> Question {
+        Question { measurement: measurement.into(), shards: vec![ShardId(1)], series: Some(0) }
+    }
+
+    fn keep(kept: &mut Kept, measurement: &str, key_bytes: usize) {
+        let reply = CatalogReply::Series(vec![vec![b'k'; key_bytes]]);
+        kept.keep(question(measurement), KeptReply { changes: 1, reply });
+    }
+
+    #[test]
+    fn replies_are_kept_up_to_a_number_of_bytes_and_the_latest_of_a_question_alone() {
+        let mut kept = Kept::default();
+        keep(&mut kept, "m", 1_000);
+        let bytes = kept.bytes;
+        keep(&mut kept, "m", 1_000);
+        assert_eq!((kept.replies.len(), kept.bytes), (1, bytes), "one reply a question");
+        keep(&mut kept, "large", REPLY_BYTES_MAX);
+        assert_eq!(kept.replies.len(), 1, "a large one is not kept");
+        let many = KEPT_BYTES_MAX / 100_000 + 2;
+        for number in 0..many {
+            keep(&mut kept, &format!("m{number}"), 100_000);
+            assert!(kept.bytes <= KEPT_BYTES_MAX);
+        }
+        assert!(kept.replies.len() < many && kept.replies.contains_key(&question(&format!("m{}", many - 1))));
+    }
+
+    #[test]
+    fn questions_with_a_condition_on_tags_are_not_kept() {
+        let request = |series| CatalogRequest {
+            shards: Vec::new(),
+            measurements: Some(vec![b"m".to_vec()]),
+            time: TimeRange::ALL,
+            series,
+            what: CatalogKind::Series,
+            limit: 7,
+            budget_bytes: 0,
+        };
+        let is_a = TagFilter::Equal { name: b"t".to_vec(), value: b"a".to_vec() };
+        assert!(Question::of(&request(None), &BTreeMap::new()).is_some_and(|found| found.series == Some(7)));
+        assert!(Question::of(&request(Some(is_a)), &BTreeMap::new()).is_none());
     }
 }
