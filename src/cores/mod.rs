@@ -221,7 +221,7 @@ impl Cores {
         &self.0.quiet_connections
     }
 
-    /// A number that grows with every change of measurements, fields or tag keys on any core that was acknowledged.
+    /// A number that grows with every change of series, fields or tag keys on any core that was acknowledged.
     pub fn schema_changes(&self) -> u64 {
         self.0.schema_changes.sum()
     }

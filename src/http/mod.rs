@@ -17,7 +17,7 @@ pub mod request_track;
 mod throttle;
 mod write;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::cores::Cores;
 use crate::cores::counters::{self, Active};
 use crate::error::ApiError;
+use crate::runtime::Priority;
 use crate::statement::credentials::Credentials;
 use crate::statement::executor::Executor;
 use crate::write::{Owners, Writer};
@@ -177,10 +178,14 @@ impl Http {
         }
     }
 
-    /// Serves a connection to its end.
-    pub async fn serve(self: &Rc<Self>, stream: BoxStream) {
+    /// Serves a connection to its end. `place`: the queue it belongs to, by what it asked for last.
+    pub async fn serve(self: &Rc<Self>, stream: BoxStream, place: &Cell<Priority>) {
         let peer = stream.peer();
         let served = self.connections.serve(stream, |peer, request| {
+            match request.uri().path() {
+                "/query" | "/api/v1/prom/read" => place.set(Priority::Answer),
+                _ => place.set(Priority::Ingest),
+            }
             let http = Rc::clone(self);
             async move { http.answer(peer, request).await }
         });

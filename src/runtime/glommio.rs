@@ -1,12 +1,21 @@
 //! The real side of the runtime door: one pinned glommio executor per core.
 //!
-//! Known defects of this glommio are worked around here. An executor can go to sleep although a task could run (when
-//! it is interrupted before its first queue); a timer on every core ends such a sleep after [`HEARTBEAT`]. A panic in a
-//! task would leave a core half alive; panics abort the process instead.
+//! Known defects of this glommio are worked around here.
+//!
+//! * An executor goes to sleep although a task could run when a turn is over before it began (the machine let another
+//!   process run, and the turn's timer rang meanwhile). Timers end such a sleep: [`GUARD`] after a turn that was used up,
+//!   [`QUERY_TICK`] and [`TICK`] while there is work now and then, [`HEARTBEAT`] always.
+//! * A queue that becomes busy anew is given the least virtual time of all, and every event of a socket ends the turn at
+//!   hand. Writes that come in small pieces so leave queries less than their share; a short query therefore keeps its turn
+//!   for [`ANSWER_TURN`].
+//! * A panic in a task would leave a core half alive; panics abort the process instead.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
@@ -30,9 +39,18 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 /// more: 2 % at 250 µs, 4 % at 100 µs, 6 % at 50 µs.
 const QUERY_TURN: Duration = Duration::from_micros(150);
 
-/// While queries work a timer rings this often. A turn that ends before it began (the machine let another process run)
-/// sends the executor to sleep as above; the shorter the turn, the likelier that is.
-const QUERY_TICK: Duration = Duration::from_millis(1);
+/// While queries work, and this long afterwards (they wait for other cores), a timer rings this often.
+const QUERY_TICK: Duration = Duration::from_micros(250);
+const QUERY_TICK_LASTS: Duration = Duration::from_millis(10);
+
+/// A query that has worked this long on a core stands behind those that have not.
+const SHORT_QUERY: Duration = Duration::from_millis(4);
+
+/// A short query that gave way, and could go on, does so until it has worked this long in a row.
+const ANSWER_TURN: Duration = Duration::from_micros(750);
+
+/// After a turn that was used up a timer rings once.
+const GUARD: Duration = Duration::from_micros(200);
 
 /// The same for all other work. At 5 ms (and 100 ms in the background) a message between busy cores waited for most of
 /// a write's and a query's time.
@@ -46,42 +64,96 @@ fn shares(priority: Priority) -> (Shares, Latency) {
     match priority {
         Priority::Control => (Shares::Static(1000), Latency::Matters(Duration::from_millis(2))),
         Priority::Ingest => (Shares::Static(600), Latency::Matters(TURN)),
+        Priority::Answer => (Shares::Static(1200), Latency::Matters(QUERY_TURN)),
         Priority::Query => (Shares::Static(400), Latency::Matters(QUERY_TURN)),
         Priority::Background => (Shares::Static(100), Latency::Matters(TURN)),
     }
 }
 
 struct Core {
-    queues: [TaskQueueHandle; 4],
+    queues: [TaskQueueHandle; 5],
     started: Instant,
     random: Cell<u64>,
     /// Beside queries, and beside other work.
     tickers: [Rc<Ticker>; 2],
 }
 
-/// A timer that rings until nothing worked between two rings.
+/// A timer that rings until no work was noted for some time.
 struct Ticker {
     queue: TaskQueueHandle,
     every: Duration,
+    lasts: Duration,
     rings: Cell<bool>,
-    /// Since the last ring.
-    worked: Cell<bool>,
+    noted: Cell<Instant>,
+    /// Whether another ring is due: the turn is over, and not all of it may have been done.
+    is_guarded: Cell<bool>,
 }
 
 impl Ticker {
-    fn note(self: &Rc<Self>) {
-        self.worked.set(true);
+    fn new(queue: TaskQueueHandle, every: Duration, lasts: Duration) -> Rc<Self> {
+        let noted = Cell::new(Instant::now());
+        Rc::new(Self { queue, every, lasts, rings: Cell::default(), noted, is_guarded: Cell::default() })
+    }
+
+    fn note(self: &Rc<Self>, now: Instant) {
+        self.noted.set(now);
         if self.rings.replace(true) {
             return;
         }
         let ticker = Rc::clone(self);
         spawn_into(self.queue, async move {
-            while ticker.worked.replace(false) {
+            while ticker.noted.get().elapsed() <= ticker.lasts {
                 glommio::timer::sleep(ticker.every).await;
             }
             ticker.rings.set(false);
         });
     }
+
+    /// After a task was polled.
+    fn guard(self: &Rc<Self>) {
+        if !glommio::executor().need_preempt() || self.is_guarded.replace(true) {
+            return;
+        }
+        let ticker = Rc::clone(self);
+        spawn_into(self.queue, async move {
+            glommio::timer::sleep(GUARD).await;
+            ticker.is_guarded.set(false);
+        });
+    }
+}
+
+/// Passes wake-ups on, and tells of them.
+struct WakeWatch {
+    task: Waker,
+    is_woken: AtomicBool,
+}
+
+impl WakeWatch {
+    fn over(task: &Waker) -> (Arc<Self>, Waker) {
+        let watch = Arc::new(Self { task: task.clone(), is_woken: AtomicBool::new(false) });
+        (Arc::clone(&watch), watch.into())
+    }
+}
+
+impl Wake for WakeWatch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Relaxed);
+        self.task.wake_by_ref();
+    }
+}
+
+/// The task, with a timer that rings while it works.
+fn ticked(mut task: LocalFuture<()>, ticker: Rc<Ticker>) -> impl Future<Output = ()> {
+    poll_fn(move |cx| {
+        ticker.note(Instant::now());
+        let polled = task.as_mut().poll(cx);
+        ticker.guard();
+        polled
+    })
 }
 
 fn spawn_into(queue: TaskQueueHandle, task: impl Future<Output = ()> + 'static) {
@@ -96,9 +168,41 @@ impl Core {
             executor.create_task_queue(shares, latency, priority.name())
         });
         let queue = queues[Priority::Control as usize];
-        let tickers = [QUERY_TICK, TICK]
-            .map(|every| Rc::new(Ticker { queue, every, rings: Cell::default(), worked: Cell::default() }));
+        let tickers = [Ticker::new(queue, QUERY_TICK, QUERY_TICK_LASTS), Ticker::new(queue, TICK, TICK)];
         Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
+    }
+
+    /// Starts a query among the answers; when it has worked for [`SHORT_QUERY`] it goes to the queue of queries.
+    fn spawn_query(&self, task: LocalFuture<()>, ticker: Rc<Ticker>) {
+        let (mut task, mut worked) = (Some(task), Duration::ZERO);
+        let mut watch: Option<(Arc<WakeWatch>, Waker)> = None;
+        let long = self.queue(Priority::Query);
+        let short = poll_fn(move |cx| {
+            let (woken, waker) = watch.get_or_insert_with(|| WakeWatch::over(cx.waker()));
+            let mut begun = Instant::now();
+            ticker.note(begun);
+            let ends = begun + ANSWER_TURN;
+            loop {
+                let Some(running) = &mut task else { return Poll::Ready(()) };
+                woken.is_woken.store(false, Ordering::Relaxed);
+                let polled = running.as_mut().poll(&mut Context::from_waker(waker));
+                let now = Instant::now();
+                worked += now - begun;
+                begun = now;
+                if polled.is_pending() && worked > SHORT_QUERY {
+                    if let Some(task) = task.take() {
+                        spawn_into(long, ticked(task, Rc::clone(&ticker)));
+                    }
+                    return Poll::Ready(());
+                }
+                // It gave way to others, but its turn is longer.
+                if polled.is_ready() || now > ends || !woken.is_woken.load(Ordering::Relaxed) {
+                    ticker.guard();
+                    return polled;
+                }
+            }
+        });
+        spawn_into(self.queue(Priority::Answer), short);
     }
 
     fn queue(&self, priority: Priority) -> TaskQueueHandle {
@@ -107,16 +211,16 @@ impl Core {
 }
 
 impl Door for Core {
-    fn spawn(&self, priority: Priority, mut task: LocalFuture<()>) {
+    fn spawn(&self, priority: Priority, task: LocalFuture<()>) {
         if priority == Priority::Control {
             return spawn_into(self.queue(priority), task);
         }
-        let ticker = Rc::clone(&self.tickers[usize::from(priority != Priority::Query)]);
-        let ticked = poll_fn(move |cx| {
-            ticker.note();
-            task.as_mut().poll(cx)
-        });
-        spawn_into(self.queue(priority), ticked);
+        let is_query = matches!(priority, Priority::Query | Priority::Answer);
+        let ticker = Rc::clone(&self.tickers[usize::from(!is_query)]);
+        if priority == Priority::Query {
+            return self.spawn_query(task, ticker);
+        }
+        spawn_into(self.queue(priority), ticked(task, ticker));
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<()> {
@@ -204,5 +308,45 @@ impl<T: Send + 'static> CoreThread<T> {
     /// Waits for the core's end.
     pub fn join(self) -> std::io::Result<T> {
         self.0.join().map_err(|error| std::io::Error::other(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Works for some time in small pieces.
+    async fn work(time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            let piece = Instant::now();
+            while piece.elapsed() < Duration::from_micros(100) {
+                std::hint::spin_loop();
+            }
+            futures_lite::future::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_query_that_works_for_long_goes_on_in_another_queue_and_hears_of_other_cores() {
+        let (ask, asked) = flume::bounded::<u32>(1);
+        let (answer, answered) = flume::bounded::<u32>(1);
+        let core = start_core(0, None, IO_MEMORY_BYTES, 1, move |runtime| async move {
+            let found = runtime.run(Priority::Query, async move {
+                let queue = || glommio::executor().current_task_queue();
+                let first = queue();
+                work(SHORT_QUERY / 4).await;
+                let still = queue();
+                work(SHORT_QUERY * 2).await;
+                ask.send_async(20).await.expect("there is another thread");
+                let heard = answered.recv_async().await.expect("it answers");
+                (first == still, first == queue(), heard)
+            });
+            found.await
+        });
+        let other = std::thread::spawn(move || answer.send(asked.recv().expect("asked") + 1));
+        let found = core.expect("started").join().expect("ended");
+        assert_eq!(found, Some((true, false, 21)));
+        assert!(other.join().expect("no panic").is_ok());
     }
 }

@@ -9,6 +9,7 @@ pub mod host;
 #[cfg(feature = "sim")]
 pub mod sim;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,6 +25,8 @@ pub enum Priority {
     Control,
     /// Connections and writes.
     Ingest,
+    /// Connections that ask; and every [`Self::Query`] at first.
+    Answer,
     /// Scans and what follows them.
     Query,
     /// Snapshots and compaction.
@@ -31,12 +34,13 @@ pub enum Priority {
 }
 
 impl Priority {
-    pub const ALL: [Self; 4] = [Self::Control, Self::Ingest, Self::Query, Self::Background];
+    pub const ALL: [Self; 5] = [Self::Control, Self::Ingest, Self::Answer, Self::Query, Self::Background];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Control => "control",
             Self::Ingest => "ingest",
+            Self::Answer => "answer",
             Self::Query => "query",
             Self::Background => "background",
         }
@@ -68,6 +72,32 @@ impl Runtime {
     /// Starts a task on this core. It runs to its end, or to the end of the core.
     pub fn spawn(&self, priority: Priority, task: impl Future<Output = ()> + 'static) {
         self.0.spawn(priority, Box::pin(task));
+    }
+
+    /// Starts a task that goes to another queue when `place` says so.
+    pub fn spawn_moving(&self, place: Rc<Cell<Priority>>, task: impl Future<Output = ()> + 'static) {
+        self.move_to(place, Box::pin(task));
+    }
+
+    fn move_to(&self, place: Rc<Cell<Priority>>, task: LocalFuture<()>) {
+        let (runtime, priority) = (self.clone(), place.get());
+        let mut task = Some(task);
+        self.0.spawn(
+            priority,
+            Box::pin(poll_fn(move |cx| {
+                let Some(running) = &mut task else { return Poll::Ready(()) };
+                if running.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if place.get() == priority {
+                    return Poll::Pending;
+                }
+                if let Some(task) = task.take() {
+                    runtime.move_to(place.clone(), task);
+                }
+                Poll::Ready(())
+            })),
+        );
     }
 
     /// Runs a future in another queue and gives its result. Dropping the returned future ends the task at its next
@@ -174,5 +204,61 @@ impl Gauges {
 
     pub fn sum(&self) -> u64 {
         self.0.iter().map(|gauge| gauge.load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::task::{Context, Waker};
+
+    /// Keeps what is started, with its queue.
+    #[derive(Default)]
+    struct Queues(RefCell<Vec<(Priority, LocalFuture<()>)>>);
+
+    impl Door for Queues {
+        fn spawn(&self, priority: Priority, task: LocalFuture<()>) {
+            self.0.borrow_mut().push((priority, task));
+        }
+        fn sleep(&self, _: Duration) -> LocalFuture<()> {
+            Box::pin(std::future::pending())
+        }
+        fn wall_ns(&self) -> i64 {
+            0
+        }
+        fn monotonic_ns(&self) -> u64 {
+            0
+        }
+        fn random(&self) -> u64 {
+            0
+        }
+        fn offload(&self, _: Box<dyn FnOnce() + Send>) {}
+    }
+
+    #[test]
+    fn a_moving_task_goes_on_in_the_queue_its_place_names() {
+        let queues = Rc::new(Queues::default());
+        let runtime = Runtime::new(queues.clone());
+        let (place, steps) = (Rc::new(Cell::new(Priority::Ingest)), Rc::new(Cell::new(0)));
+        let (own_place, own_steps) = (place.clone(), steps.clone());
+        runtime.spawn_moving(place, async move {
+            for next in [Priority::Ingest, Priority::Answer, Priority::Ingest] {
+                own_place.set(next);
+                own_steps.set(own_steps.get() + 1);
+                futures_lite::future::yield_now().await;
+            }
+        });
+        let mut seen = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Some((priority, mut task)) = { queues.0.borrow_mut().pop() } {
+            seen.push(priority);
+            if task.as_mut().poll(&mut context).is_pending() {
+                queues.0.borrow_mut().push((priority, task));
+            }
+        }
+        let [ingest, answer] = [Priority::Ingest, Priority::Answer];
+        assert_eq!(seen, [ingest, ingest, answer, ingest]);
+        assert_eq!(steps.get(), 3);
     }
 }

@@ -1,6 +1,6 @@
 //! One core of a running node, from its thread's first to its last moment.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -376,10 +376,11 @@ fn place(cores: usize, this: usize, load: impl Fn(usize) -> (u64, u64)) -> usize
 fn serve(http: &Rc<Http>, accepted: Accepted, tls: &Option<Arc<rustls::ServerConfig>>) {
     let (http, tls) = (Rc::clone(http), tls.clone());
     let runtime = http.cores.runtime().clone();
-    runtime.spawn(Priority::Ingest, async move {
+    let place = Rc::new(Cell::new(Priority::Ingest));
+    runtime.spawn_moving(Rc::clone(&place), async move {
         let opened = open(accepted, tls, http.cores.runtime()).await;
         match opened {
-            Ok(stream) => http.serve(stream).await,
+            Ok(stream) => http.serve(stream, &place).await,
             Err(error) => tracing::debug!(%error, "a connection ended before it began"),
         }
         http.cores.connections().add(http.cores.this(), -1);

@@ -147,8 +147,9 @@ impl<D: Disk> SeriesStream<D> {
                 let next = cursor.next_unlisted(series).await?;
                 let is_ended = next.is_none() || (bare.is_none() && !series.key.starts_with(prefix));
                 let Some(unlisted) = next.filter(|_| !is_ended) else {
-                    let walked = walk.take().and_then(|walk| walk.finish());
-                    walked.map(|set| file.reader.keep_key_set(&sources.measurement, set));
+                    if let Some(set) = walk.take().and_then(|walk| walk.finish()) {
+                        file.reader.keep_key_set(&sources.measurement, set);
+                    }
                     break;
                 };
                 if let Some(wanted) = bare.take() {
