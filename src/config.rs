@@ -30,6 +30,30 @@ bind-address = "127.0.0.1:8086"
 /// Tables whose keys are the user's own.
 const FREE_TABLES: [&str; 1] = ["http.headers"];
 
+/// Keys of InfluxDB for what this engine does in another way, or has no use for.
+const WITHOUT_EFFECT: [(&str, &[&str]); 3] = [
+    ("meta", &["logging-enabled"]),
+    (
+        "data",
+        &[
+            "strict-error-handling",
+            "query-log-enabled",
+            "trace-logging-enabled",
+            "compact-throughput",
+            "compact-throughput-burst",
+            "max-concurrent-compactions",
+            "max-concurrent-deletes",
+            "max-series-per-database",
+            "max-values-per-tag",
+            "max-index-log-file-size",
+            "series-id-set-cache-size",
+            "series-file-max-concurrent-snapshot-compactions",
+            "tsm-use-madv-willneed",
+        ],
+    ),
+    ("http", &["pprof-enabled", "debug-pprof-enabled", "prom-read-auth-enabled"]),
+];
+
 /// Sections that were called otherwise once.
 const OLD_SECTIONS: [(&str, &str); 1] = [("cluster", "coordinator")];
 
@@ -110,7 +134,7 @@ section! { Data {
 
 section! {
     /// How the machine is used. Zero asks for the default that fits it.
-    Engine { cores: usize, memory: Size, slices: u32, cold_codec: String, }
+    Engine { cores: usize, memory: Size, slices: u32, cold_codec: String, scrub_interval: Duration, }
 }
 
 section! { Coordinator {
@@ -234,6 +258,22 @@ impl Effective {
     /// As a file that can be fed back.
     pub fn to_text(&self) -> String {
         toml::to_string(&self.0).expect("what was read can be written")
+    }
+
+    /// Keys that were set to something else than their default and change nothing.
+    pub fn without_effect(&self) -> Vec<String> {
+        let known = defaults();
+        let mut keys = Vec::new();
+        for (section, names) in WITHOUT_EFFECT {
+            let (Some(Value::Table(given)), Some(Value::Table(known))) =
+                (self.0.get(section), known.get(section))
+            else {
+                continue;
+            };
+            let is_set = |name: &&&str| given.get(**name) != known.get(**name);
+            keys.extend(names.iter().filter(is_set).map(|name| format!("{section}.{name}")));
+        }
+        keys
     }
 
     /// Reads and checks it.

@@ -56,6 +56,7 @@ pub struct RunOptions {
 /// Runs a node until a signal ends it. The error is a sentence for the operator.
 pub fn run(options: &RunOptions) -> Result<(), String> {
     let effective = Effective::load(options.config.as_deref(), |name| std::env::var(name).ok());
+    let without_effect = effective.as_ref().map(Effective::without_effect).unwrap_or_default();
     let config = effective.and_then(|effective| effective.config()).map_err(|error| {
         format!(
             "{error}. To generate a valid configuration file run `tidemarkd config > tidemark.generated.conf`"
@@ -64,6 +65,9 @@ pub fn run(options: &RunOptions) -> Result<(), String> {
     let log = log::start(&config.logging).map_err(|error| format!("cannot start the log: {error}"))?;
     if options.config.is_none() {
         tracing::info!("no configuration provided, using default settings");
+    }
+    if !without_effect.is_empty() {
+        tracing::warn!(keys = without_effect.join(", "), "set in the configuration, but without effect here");
     }
     // Before any thread is started, so that every thread leaves the signals to this one.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| format!("signals: {error}"))?;
@@ -204,6 +208,7 @@ fn store_setup(config: &Config, resources: &Resources, core: usize, wals: &[u64]
         wal_segment_bytes: JournalOptions::preallocated().segment_bytes,
         wal_bytes_max: WAL_BYTES_MAX,
         cold_codec: config.engine.cold_codec == "pco",
+        scrub_interval_ns: config.engine.scrub_interval.0,
     }
 }
 

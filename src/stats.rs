@@ -151,7 +151,7 @@ pub fn statistics(cores: &[CoreStats], config: &Config) -> Vec<Statistic> {
 }
 
 /// What a store counts: name, help, value.
-const STORE: [(&str, &str, fn(&StoreStats) -> u64); 55] = [
+const STORE: [(&str, &str, fn(&StoreStats) -> u64); 59] = [
     // writes
     ("store_batches", "batches written", |store| store.batches_written),
     ("store_points", "points written", |store| store.points_written),
@@ -215,6 +215,11 @@ const STORE: [(&str, &str, fn(&StoreStats) -> u64); 55] = [
     ("compaction_pool_bytes_now", "bytes merges hold", |store| store.compaction_pool_used_now),
     ("compaction_pool_limit_bytes_now", "bytes merges may hold", |store| store.compaction_pool_max_now),
     ("compaction_pool_peak_bytes_now", "most bytes merges ever held", |store| store.compaction_pool_peak_now),
+    // scrub
+    ("scrubs", "rounds in which all files were read again", |store| store.scrubs),
+    ("scrub_files", "files read again", |store| store.scrub_files),
+    ("scrub_bytes", "bytes read again", |store| store.scrub_bytes),
+    ("scrub_damaged", "damaged pieces found by reading files again", |store| store.scrub_damaged),
     // files
     ("shards_now", "shards owned", |store| store.shards_now),
     ("tsm_files_now", "TSM files", |store| store.tsm_files_now),

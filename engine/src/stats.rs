@@ -109,6 +109,14 @@ pub struct Stats {
     /// Merges under way.
     pub compactions_now: u64,
 
+    // scrub
+    /// Rounds through all files.
+    pub scrubs: u64,
+    pub scrub_files: u64,
+    pub scrub_bytes: u64,
+    /// Pieces that are damaged or could not be read.
+    pub scrub_damaged: u64,
+
     // files
     pub shards_now: u64,
     pub shards_open_now: u64,

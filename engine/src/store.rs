@@ -15,6 +15,7 @@ mod combine;
 mod commit;
 mod delete;
 mod replay;
+mod scrubbing;
 mod shard_stats;
 mod sweep;
 
@@ -42,6 +43,7 @@ use crate::wal::{Wal, WalOptions};
 use background::Running;
 use commit::Pending;
 use replay::Orphan;
+use scrubbing::Scrubbing;
 pub use sweep::{LiveShards, Swept};
 
 /// Where a shard named in a WAL lives now.
@@ -82,6 +84,8 @@ pub struct StoreOptions {
     pub on_replay: Rc<dyn Fn(u64, Progress)>,
     /// Full compactions may use the slower, denser codec.
     pub cold_codec: bool,
+    /// All files are read again so long after the last time; 0: never.
+    pub scrub_interval_ns: u64,
 }
 
 impl StoreOptions {
@@ -101,6 +105,7 @@ impl StoreOptions {
             wal_segment_bytes: JournalOptions::preallocated().segment_bytes,
             on_replay: Rc::new(|_, _| {}),
             cold_codec: false,
+            scrub_interval_ns: 0,
         }
     }
 }
@@ -220,6 +225,7 @@ struct Inner<D: Disk> {
     running: RefCell<Option<Running<D>>>,
     /// The merge is taken out of `running` for a step.
     is_merging: Cell<bool>,
+    scrubbing: RefCell<Scrubbing<D>>,
     /// Files no manifest names any more, until their last reader is gone.
     replaced: RefCell<Vec<Rc<ShardFile<D>>>>,
     /// (shard, sequence) in the own WAL of shards that are gone; only during replay.
@@ -279,6 +285,7 @@ impl<D: Disk> Store<D> {
             structure: Gate::new(),
             running: RefCell::new(None),
             is_merging: Cell::new(false),
+            scrubbing: RefCell::default(),
             replaced: RefCell::new(Vec::new()),
             unneeded: RefCell::new(Vec::new()),
             orphans: RefCell::new(Vec::new()),

@@ -11,7 +11,7 @@ use tidemark_engine::disk::sim::SimDisk;
 use tidemark_engine::model::BatchBuilder;
 use tidemark_engine::model::batch::put_value;
 use tidemark_engine::model::{FieldType, SeriesKey, Value};
-use tidemark_engine::store::{ShardWrite, Step, StoreOptions};
+use tidemark_engine::store::{ShardWrite, Step, Store, StoreOptions};
 
 fn points(seed: u8) -> Vec<Point> {
     (0..8)
@@ -206,4 +206,58 @@ fn damage_of_the_wal_is_kept_for_the_log() {
     let [damage] = replay.report.damages.as_slice() else { panic!("{replay:?}") };
     assert_eq!((replay.wal_id, damage.file.as_str(), damage.offset), (0, path.as_str(), 4096));
     assert_eq!((store.stats().wal_damages, store.stats().wal_records_replayed), (1, 2));
+}
+
+const WEEK: u64 = 7 * 24 * 3600 * SECOND;
+
+/// Background work until `end`, sleeping as long as it says.
+async fn live_until(store: &Store<SimDisk>, mut now: u64, end: u64) {
+    while now < end {
+        match store.background_step(now, 64 << 10).await.expect("a step") {
+            Step::More => {}
+            Step::IdleUntil(until) => now = until,
+        }
+    }
+}
+
+#[test]
+fn files_are_read_again_once_a_week_and_damage_is_told_with_its_file() {
+    let disk = SimDisk::new(1);
+    let options = StoreOptions { scrub_interval_ns: WEEK, ..options(0, &[0]) };
+    let store = block_on(open(&disk, options)).expect("opens");
+    run(&store, async {
+        write(&store, &points(1), SECOND, SECOND).await.expect("written");
+        live_until(&store, SECOND, 600 * SECOND).await;
+        let files: Vec<String> =
+            disk.files().into_iter().map(|file| file.0).filter(|path| path.ends_with(".tsm")).collect();
+        assert!(!files.is_empty());
+        live_until(&store, 600 * SECOND, 2 * 3600 * SECOND).await;
+        let stats = store.stats();
+        assert_eq!((stats.scrubs, stats.scrub_files, stats.scrub_damaged), (1, files.len() as u64, 0));
+        assert!(stats.scrub_bytes > 100);
+        assert_eq!(store.take_scrub_damage(), None);
+
+        // Somewhere behind the head, where an open reader looks only when it is asked for rows.
+        disk.flip(&files[0], 20, 1);
+        live_until(&store, 2 * 3600 * SECOND, WEEK).await;
+        assert_eq!(store.stats().scrubs, 1, "too early");
+        live_until(&store, WEEK, WEEK + 3 * 3600 * SECOND).await;
+        let stats = store.stats();
+        assert_eq!((stats.scrubs, stats.scrub_damaged), (2, 1));
+        let told = store.take_scrub_damage().expect("a damage").to_string();
+        assert!(told.contains(&files[0]), "{told}");
+        assert_eq!(store.take_scrub_damage(), None, "told once");
+        write(&store, &points(2), SECOND, SECOND).await.expect("writes go on");
+    });
+}
+
+#[test]
+fn without_an_interval_files_are_never_read_again() {
+    let disk = SimDisk::new(1);
+    let store = block_on(open(&disk, options(0, &[0]))).expect("opens");
+    run(&store, async {
+        write(&store, &points(1), SECOND, SECOND).await.expect("written");
+        live_until(&store, SECOND, 2 * WEEK).await;
+        assert_eq!(store.stats().scrub_bytes, 0);
+    });
 }

@@ -130,3 +130,17 @@ fn addresses_without_a_host_mean_every_one() {
     assert!(socket_address(":8086").unwrap().ip().is_unspecified());
     assert!(socket_address("8086").is_err() && socket_address(":x").is_err());
 }
+
+#[test]
+fn keys_without_effect_are_told_when_they_are_set() {
+    let told = |text: &str| Effective::from_text(text, |_| None).unwrap().without_effect();
+    assert!(told(MINIMAL).is_empty());
+    let text =
+        format!("{MINIMAL}max-series-per-database = 1000\nwal-dir = \"w\"\n[http]\npprof-enabled = false\n");
+    assert_eq!(told(&text), ["data.max-series-per-database", "http.pprof-enabled"]);
+    // Every one of them is a key.
+    for (section, names) in WITHOUT_EFFECT {
+        let defaults = defaults();
+        assert!(names.iter().all(|name| defaults[section].get(name).is_some()), "{section}");
+    }
+}

@@ -102,6 +102,7 @@ pub struct StoreSetup {
     pub wal_segment_bytes: u64,
     pub wal_bytes_max: u64,
     pub cold_codec: bool,
+    pub scrub_interval_ns: u64,
 }
 
 /// Where all cores wait for the slowest.
@@ -284,6 +285,7 @@ fn store_options(cores: &Cores, data: &Data, setup: StoreSetup) -> StoreOptions 
         wal_segment_bytes: setup.wal_segment_bytes,
         wal_bytes_max: setup.wal_bytes_max,
         cold_codec: setup.cold_codec,
+        scrub_interval_ns: setup.scrub_interval_ns,
         ..StoreOptions::new(setup.wal_id, setup.bytes)
     }
 }
@@ -422,6 +424,9 @@ async fn background<D: Disk>(store: Store<D>, runtime: Runtime) {
     let mut watch = MergeWatch::default();
     loop {
         log_field_damages(&store);
+        while let Some(error) = store.take_scrub_damage() {
+            tracing::error!(%error, "reading the files again: damage");
+        }
         let now_ns = runtime.monotonic_ns();
         match store.background_step(now_ns, BACKGROUND_STEP_BYTES).await {
             Ok(Step::More) => {

@@ -111,6 +111,7 @@ impl Node {
                     wal_segment_bytes: SEGMENT_BYTES,
                     wal_bytes_max: 16 * SEGMENT_BYTES,
                     cold_codec: false,
+                    scrub_interval_ns: 0,
                 },
                 catalogue: CatalogueExchange { senders: senders.clone(), receiver },
                 checkpoint,

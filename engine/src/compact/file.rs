@@ -75,6 +75,15 @@ impl<D: Disk> ShardFile<D> {
         Ok(opening.reader.borrow_mut().get_or_insert(reader).clone())
     }
 
+    /// The open file, or one that is open for the asker alone.
+    pub(crate) async fn reader_for_once(&self) -> Result<TsmReader<D>> {
+        let opening = &*self.opening;
+        if let Some(reader) = opening.reader.borrow().as_ref() {
+            return Ok(reader.clone());
+        }
+        TsmReader::open(&opening.disk, &opening.path, opening.cache.clone()).await
+    }
+
     pub fn path(&self) -> &str {
         &self.opening.path
     }

@@ -1,6 +1,7 @@
 //! Background work in steps: snapshots, merges, and the removal of replaced files.
 //!
-//! What is done first: a snapshot when memory or the WAL asks for it, then the merge under way, then a new plan.
+//! What is done first: a snapshot when memory or the WAL asks for it, then the merge under way, then a new plan; last of all
+//! files are read again.
 
 use std::rc::Rc;
 
@@ -81,6 +82,9 @@ impl<D: Disk> Store<D> {
             return Ok(Step::More);
         }
         if self.rest_wal(now_ns).await? {
+            return Ok(Step::More);
+        }
+        if self.scrub(now_ns).await {
             return Ok(Step::More);
         }
         Ok(Step::IdleUntil(self.next_due(now_ns)))
@@ -428,7 +432,7 @@ impl<D: Disk> Store<D> {
         if self.0.wal.get().is_some_and(|wal| wal.can_rest()) {
             due = due.min(self.0.wal_written_at_ns.get().saturating_add(WAL_REST_NS));
         }
-        due.max(now_ns + 1)
+        due.min(self.scrub_due().unwrap_or(u64::MAX)).max(now_ns + 1)
     }
 }
 

@@ -62,7 +62,7 @@ pub use reader::{
     ColumnSummary, EncodedPositions, SeriesCursor, SeriesEntry, TsmReader, UnlistedBlocks, Wanted,
 };
 pub use schema::Schema;
-pub use scrub::{Scrub, ScrubReport};
+pub use scrub::Scrub;
 pub use statistics::{Extent, Statistics, sum_of_floats};
 use tags::KEY_PREFIX_BYTES;
 pub use writer::TsmWriter;

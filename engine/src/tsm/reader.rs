@@ -13,6 +13,7 @@ use super::tags::{key_prefix, visit_page};
 use super::{FieldId, KEY_PREFIX_BYTES};
 use crate::checksum;
 use crate::codec::DecodeError;
+use crate::compact::Pace;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::model::{FieldType, TimeRange};
@@ -443,7 +444,7 @@ impl<D: Disk> TsmReader<D> {
 
     /// Reads and checks one index page and all blocks it describes; nothing is taken from the cache or kept in it. The
     /// bytes that were read.
-    pub async fn verify_page(&self, at: usize) -> Result<u64> {
+    pub async fn verify_page(&self, at: usize, pace: &Pace) -> Result<u64> {
         let page = self.read_page(at).await?;
         let mut read = page.bytes.len() as u64;
         let (mut from, mut key, mut series, mut blocks) = (page.series_start(), Vec::new(), 0, Vec::new());
@@ -459,8 +460,10 @@ impl<D: Disk> TsmReader<D> {
         while !rest.is_empty() {
             let run = self.read_run_bytes(rest).await?;
             for (bytes, block) in run.iter().zip(rest) {
-                self.decode_block(block, bytes, Wanted::All)?;
+                let decoded = self.decode_block(block, bytes, Wanted::All)?;
                 read += block.data_length;
+                pace.spent(block.data_length + (decoded.times.len() * (1 + decoded.columns.len())) as u64)
+                    .await;
             }
             rest = &rest[run.len()..];
         }
@@ -468,15 +471,17 @@ impl<D: Disk> TsmReader<D> {
     }
 
     /// Reads and checks all that does not belong to an index page: the head, the schema and the tag pages.
-    pub async fn verify_sections(&self) -> Result<()> {
+    pub async fn verify_sections(&self) -> Result<u64> {
         if self.read(0, MAGIC.len()).await? != MAGIC {
             return Err(self.corrupted(0, "head: not a TSM file of ours"));
         }
         let section = self.inner.footer.schema;
         let bytes = self.read_checked(section.offset, section.length, section.crc, "schema").await?;
         let schema = self.damaged(section.offset, Schema::take(&bytes, section.offset))?;
+        let mut read = (MAGIC.len() + bytes.len()) as u64;
         let mut positions = Vec::new();
         for page in &schema.tag_pages {
+            read += u64::from(page.length);
             let bytes = self.read_checked(page.offset, page.length, page.crc, "tag page").await?;
             let visited = visit_page(&bytes, |_, bytes| {
                 positions.clear();
@@ -485,14 +490,14 @@ impl<D: Disk> TsmReader<D> {
             });
             self.damaged(page.offset, visited)?;
         }
-        Ok(())
+        Ok(read)
     }
 
     /// Checks everything at once. Long; see scrub.rs for steps.
     pub async fn verify(&self) -> Result<()> {
         self.verify_sections().await?;
         for at in 0..self.page_count() {
-            self.verify_page(at).await?;
+            self.verify_page(at, &Pace::new()).await?;
         }
         Ok(())
     }
