@@ -15,6 +15,8 @@ use crate::tsm::Scrub;
 const BYTES_PER_SECOND: u64 = 4 << 20;
 /// What a piece counts for at least.
 const PIECE_BYTES_MIN: u64 = 4 << 10;
+/// Nanoseconds, about, that looking a shard's files up takes.
+const LOOKED_UP_NS: u64 = 1_000;
 /// The first round begins so long after the start: there is other work then.
 const FIRST_NS: u64 = 3600 * 1_000_000_000;
 /// Damages kept until somebody takes them; beyond it they are only counted. A disk that is going to pieces has thousands.
@@ -92,6 +94,8 @@ impl<D: Disk> Store<D> {
             if next.is_none() {
                 scrubbing.shard = Some(scrubbing.shards.pop()?);
             }
+            // There may be thousands of shards without files.
+            inner.pace.spent(LOOKED_UP_NS).await;
             // What was dropped or merged meanwhile is passed over.
             let shard = scrubbing.shard.and_then(|shard| inner.shards.borrow().get(&shard).cloned());
             let Some(shard) = shard else {
