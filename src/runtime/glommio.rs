@@ -39,9 +39,9 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 /// more: 2 % at 250 µs, 4 % at 100 µs, 6 % at 50 µs.
 const QUERY_TURN: Duration = Duration::from_micros(150);
 
-/// While queries work, and this long afterwards (they wait for other cores), a timer rings this often.
+/// While queries work a timer rings this often, and so many times afterwards (they wait for other cores).
 const QUERY_TICK: Duration = Duration::from_micros(250);
-const QUERY_TICK_LASTS: Duration = Duration::from_millis(10);
+const QUERY_TICK_IDLE_RINGS: u32 = 40;
 
 /// A query that has worked this long on a core stands behind those that have not.
 const SHORT_QUERY: Duration = Duration::from_millis(4);
@@ -82,27 +82,30 @@ struct Core {
 struct Ticker {
     queue: TaskQueueHandle,
     every: Duration,
-    lasts: Duration,
+    /// How often it rings without work.
+    idle_rings_max: u32,
     rings: Cell<bool>,
-    noted: Cell<Instant>,
+    idle_rings: Cell<u32>,
     /// Whether another ring is due: the turn is over, and not all of it may have been done.
     is_guarded: Cell<bool>,
 }
 
 impl Ticker {
-    fn new(queue: TaskQueueHandle, every: Duration, lasts: Duration) -> Rc<Self> {
-        let noted = Cell::new(Instant::now());
-        Rc::new(Self { queue, every, lasts, rings: Cell::default(), noted, is_guarded: Cell::default() })
+    fn new(queue: TaskQueueHandle, every: Duration, idle_rings_max: u32) -> Rc<Self> {
+        let (rings, idle_rings, is_guarded) = Default::default();
+        Rc::new(Self { queue, every, idle_rings_max, rings, idle_rings, is_guarded })
     }
 
-    fn note(self: &Rc<Self>, now: Instant) {
-        self.noted.set(now);
+    /// Before a task is polled: so often that it asks no clock.
+    fn note(self: &Rc<Self>) {
+        self.idle_rings.set(0);
         if self.rings.replace(true) {
             return;
         }
         let ticker = Rc::clone(self);
         spawn_into(self.queue, async move {
-            while ticker.noted.get().elapsed() <= ticker.lasts {
+            while ticker.idle_rings.get() <= ticker.idle_rings_max {
+                ticker.idle_rings.set(ticker.idle_rings.get() + 1);
                 glommio::timer::sleep(ticker.every).await;
             }
             ticker.rings.set(false);
@@ -149,7 +152,7 @@ impl Wake for WakeWatch {
 /// The task, with a timer that rings while it works.
 fn ticked(mut task: LocalFuture<()>, ticker: Rc<Ticker>) -> impl Future<Output = ()> {
     poll_fn(move |cx| {
-        ticker.note(Instant::now());
+        ticker.note();
         let polled = task.as_mut().poll(cx);
         ticker.guard();
         polled
@@ -168,7 +171,7 @@ impl Core {
             executor.create_task_queue(shares, latency, priority.name())
         });
         let queue = queues[Priority::Control as usize];
-        let tickers = [Ticker::new(queue, QUERY_TICK, QUERY_TICK_LASTS), Ticker::new(queue, TICK, TICK)];
+        let tickers = [Ticker::new(queue, QUERY_TICK, QUERY_TICK_IDLE_RINGS), Ticker::new(queue, TICK, 1)];
         Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
     }
 
@@ -180,7 +183,7 @@ impl Core {
         let short = poll_fn(move |cx| {
             let (woken, waker) = watch.get_or_insert_with(|| WakeWatch::over(cx.waker()));
             let mut begun = Instant::now();
-            ticker.note(begun);
+            ticker.note();
             let ends = begun + ANSWER_TURN;
             loop {
                 let Some(running) = &mut task else { return Poll::Ready(()) };

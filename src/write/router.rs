@@ -15,6 +15,7 @@ use tidemark_engine::store::{DropReason, ShardWrite, WriteOutcome};
 
 use crate::line_protocol::{Flow, PASSING, Point, Refusal, Sink};
 use crate::meta::RetentionPolicyInfo;
+use crate::meta::data::shard_position;
 
 /// Batches a router holds before the caller should send them: a body may touch any number of groups.
 const BATCHES_MAX: usize = 1_024;
@@ -200,9 +201,7 @@ impl Router {
     /// The batch of the current group's shard for `hash`, begun when there is none.
     fn batch_for(&mut self, hash: u64) -> u32 {
         let route = &mut self.routes[self.current];
-        let shards = route.shards.len() as u64;
-        // Mostly a power of two: a division is dear where every line has another series.
-        let position = if shards.is_power_of_two() { hash & (shards - 1) } else { hash % shards } as usize;
+        let position = shard_position(hash, route.shards.len());
         if let Some(batch) = route.batches[position].checked_sub(1) {
             return batch;
         }
