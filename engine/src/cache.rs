@@ -19,6 +19,7 @@
 
 mod newest;
 mod read;
+mod scattered;
 mod transposed;
 
 use crate::index::active::{ActiveIndex, NO_POSITION, SeriesPosition, ShapePosition};
@@ -562,6 +563,11 @@ mod tests {
             }
         }
         prop_assert_eq!(&reused.times, &want.keys().copied().collect::<Vec<_>>());
+        for (field, column) in reused.fields.iter().zip(&reused.columns) {
+            let of_field: Vec<_> =
+                want.values().map(|row| row.get(&(field.name[0] - b'a')).cloned()).collect();
+            prop_assert_eq!((0..column.len()).map(|row| column.get(row)).collect::<Vec<_>>(), of_field);
+        }
         let span = TimeRange::new(10, 30);
         let part = cache.read(index, position, span, None).unwrap_or_default();
         prop_assert_eq!(part.times, want.range(10..30).map(|row| *row.0).collect::<Vec<_>>());

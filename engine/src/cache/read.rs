@@ -1,5 +1,6 @@
 //! Reading the rows of a series: all of them, those within a span of time, or some and later more.
 
+use super::scattered::{Place, Scattered};
 use super::transposed::{ReusedRows, Transposed};
 use super::{CHUNK_HEADER_BYTES, Cache, LONG, LONG_HEADER_BYTES, RowList, le_u32, take};
 use crate::index::active::{ActiveIndex, SeriesPosition, ShapePosition};
@@ -12,6 +13,12 @@ const ROWS_OF_A_PART: usize = 256;
 /// Rows read on between two looks at who else waits: some 50 µs of ten fields.
 const ROWS_OF_A_STEP: usize = 1_000;
 
+/// Rows out of order that are found before they are read: some 8 MB of places.
+const SCATTERED_ROWS_MAX: usize = 1 << 18;
+
+/// Rows found on, where they are out of order: some 50 µs.
+const ROWS_FOUND_IN_A_STEP: usize = 5_000;
+
 /// How far reading a list has come. What is deleted meanwhile is still read.
 #[derive(Debug, Clone, Copy)]
 pub struct Walk {
@@ -19,12 +26,20 @@ pub struct Walk {
     /// The next chunk, if there is one.
     address: Option<u32>,
     state: RowState,
+    /// Of rows out of order: those found, and those of them that are not read yet.
+    found: u32,
+    unread: u32,
 }
 
 impl Walk {
     /// Whether all rows are read; they are in time order then, and merged.
     pub fn is_at_end(&self) -> bool {
-        self.address.is_none()
+        self.address.is_none() && self.unread == 0
+    }
+
+    /// Rows found before they were read: work of its own.
+    pub fn found(&self) -> u32 {
+        self.found
     }
 }
 
@@ -103,28 +118,74 @@ impl Cache {
         if count == 0 {
             return None;
         }
-        let rows = std::mem::take(reused).begin(index.shapes(), count);
+        reused.begin(count);
         let mut walk = self.walk(self.lists[position as usize]);
-        *reused = self.read_some(&mut walk, rows);
+        self.read_on(index, &mut walk, reused);
         Some(walk)
     }
 
     /// Reads on for a while.
     pub fn read_on(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) {
-        let rows = std::mem::take(reused).go_on(index.shapes());
-        *reused = self.read_some(walk, rows);
-    }
-
-    fn read_some(&self, walk: &mut Walk, mut rows: Transposed<'_>) -> ReusedRows {
+        if walk.list.is_out_of_order() && walk.list.rows() <= SCATTERED_ROWS_MAX {
+            return self.read_scattered(index, walk, reused);
+        }
+        let mut rows = reused.go_on(index.shapes());
         let until = rows.len() + ROWS_OF_A_STEP;
         while rows.len() < until
             && self.walk_chunk(walk, None, |shape, time, values| rows.push(shape, time, values))
         {}
-        let mut read = rows.into_reused();
+        reused.take_back(rows);
         if walk.is_at_end() && walk.list.is_out_of_order() {
-            read.rows.bring_to_order();
+            reused.rows.bring_to_order();
         }
-        read
+    }
+
+    /// The same for rows out of order: finds all of them, then reads them in order of time. Moving what stands in columns
+    /// would cost several times as much.
+    fn read_scattered(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) {
+        if walk.address.is_some() {
+            let until = walk.found as usize + ROWS_FOUND_IN_A_STEP;
+            while walk.address.is_some() && (walk.found as usize) < until {
+                self.find_in_chunk(walk, &mut reused.scattered);
+            }
+            if walk.address.is_some() {
+                return;
+            }
+            reused.scattered.bring_to_order();
+            walk.unread = walk.found;
+        }
+        let mut rows = reused.go_on(index.shapes());
+        let from = (walk.found - walk.unread) as usize;
+        let step = (walk.unread as usize).min(ROWS_OF_A_STEP);
+        for (time, place) in reused.scattered.part(from..from + step) {
+            let values = &self.chunk(place.chunk)[place.start as usize..][..place.length as usize];
+            rows.push(place.shape, time, values);
+        }
+        walk.unread -= step as u32;
+        reused.take_back(rows);
+        if walk.is_at_end() {
+            // Of one time they are merged.
+            reused.rows.bring_to_order();
+        }
+    }
+
+    /// Notes where the rows of the walk's next chunk lie.
+    fn find_in_chunk(&self, walk: &mut Walk, scattered: &mut Scattered) {
+        let Some(address) = walk.address else { return };
+        let chunk = self.chunk_of(&walk.list, address);
+        walk.address = chunk.next;
+        if chunk.is_long {
+            walk.state = self.first_state();
+        }
+        let head = if chunk.is_long { LONG_HEADER_BYTES } else { CHUNK_HEADER_BYTES };
+        let end = head + chunk.rows.len();
+        let mut rows = chunk.rows;
+        while !rows.is_empty() {
+            let (shape, time, values) = next_row(&mut rows, &mut walk.state);
+            let start = (end - rows.len() - values.len()) as u32;
+            scattered.push(time, Place { shape, chunk: address, start, length: values.len() as u32 });
+            walk.found += 1;
+        }
     }
 
     /// The rows of a list in order of arrival; some outside `time` (`None`: all are meant) may be left out.
@@ -190,7 +251,7 @@ impl Cache {
 
     pub(super) fn walk(&self, list: RowList) -> Walk {
         let address = (list.rows() > 0).then_some(list.head);
-        Walk { list, address, state: self.first_state() }
+        Walk { list, address, state: self.first_state(), found: 0, unread: 0 }
     }
 
     fn first_state(&self) -> RowState {

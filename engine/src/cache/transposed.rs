@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use super::scattered::Scattered;
 use super::take;
 use crate::index::active::{Shape, ShapePosition};
 use crate::model::batch::{take_value, unzigzag, value_length};
@@ -12,6 +13,8 @@ use crate::model::{Column, ColumnData, Field, FieldType, Rows, Value};
 #[derive(Debug, Default)]
 pub struct ReusedRows {
     pub(super) rows: Rows,
+    /// Of a series whose rows are out of order.
+    pub(super) scattered: Scattered,
     layout: Layout,
     capacity: usize,
 }
@@ -25,20 +28,26 @@ impl std::ops::Deref for ReusedRows {
 }
 
 impl ReusedRows {
-    pub(super) fn begin(mut self, shapes: &[Rc<Shape>], capacity: usize) -> Transposed<'_> {
+    /// Begins a series of so many rows.
+    pub(super) fn begin(&mut self, capacity: usize) {
         self.rows.times.clear();
+        self.scattered.clear();
         if self.layout.is_mixed {
-            self = Self::default();
+            self.rows = Rows::default();
+            self.layout = Layout::default();
         }
         self.rows.columns.iter_mut().for_each(Column::clear);
         self.capacity = capacity;
-        self.go_on(shapes)
     }
 
-    /// Takes more rows of the same series.
-    pub(super) fn go_on(self, shapes: &[Rc<Shape>]) -> Transposed<'_> {
-        let Self { rows, layout, capacity } = self;
-        Transposed { shapes, wanted: None, rows, capacity, layout }
+    /// To take more rows of the series.
+    pub(super) fn go_on<'a>(&mut self, shapes: &'a [Rc<Shape>]) -> Transposed<'a> {
+        let (rows, layout) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.layout));
+        Transposed { shapes, wanted: None, rows, capacity: self.capacity, layout }
+    }
+
+    pub(super) fn take_back(&mut self, rows: Transposed<'_>) {
+        (self.rows, self.layout) = (rows.rows, rows.layout);
     }
 }
 
@@ -175,10 +184,6 @@ impl<'a> Transposed<'a> {
 
     pub fn finish(self) -> Rows {
         self.rows
-    }
-
-    pub fn into_reused(self) -> ReusedRows {
-        ReusedRows { rows: self.rows, layout: self.layout, capacity: self.capacity }
     }
 }
 

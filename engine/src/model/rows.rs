@@ -351,7 +351,7 @@ impl Column {
 }
 
 /// The positions of `times` by time, those of equal times in order of arrival.
-fn time_order(times: &[i64]) -> Vec<u32> {
+pub(crate) fn time_order(times: &[i64]) -> Vec<u32> {
     order_of_runs(times).or_else(|| order_by_moves(times)).unwrap_or_else(|| {
         let mut order: Vec<u32> = (0..times.len() as u32).collect();
         order.sort_by_key(|&at| times[at as usize]);

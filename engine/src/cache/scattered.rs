@@ -1,0 +1,102 @@
+//! Where the rows of a series lie that came out of order.
+
+use std::ops::Range;
+
+use crate::index::active::ShapePosition;
+use crate::model::time_order;
+
+/// A row of a cache: its shape, and its values within a chunk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub shape: ShapePosition,
+    pub chunk: u32,
+    /// From the chunk's beginning.
+    pub start: u32,
+    pub length: u32,
+}
+
+/// Rows in order of arrival, and the order of their times.
+#[derive(Debug, Default)]
+pub(super) struct Scattered {
+    times: Vec<i64>,
+    places: Vec<Place>,
+    order: Vec<u32>,
+}
+
+impl Scattered {
+    pub fn clear(&mut self) {
+        self.times.clear();
+        self.places.clear();
+        self.order.clear();
+    }
+
+    #[inline]
+    pub fn push(&mut self, time: i64, place: Place) {
+        self.times.push(time);
+        self.places.push(place);
+    }
+
+    /// After the last row.
+    pub fn bring_to_order(&mut self) {
+        self.order = time_order(&self.times);
+    }
+
+    /// Rows by their place in the order of times, those of one time in order of arrival.
+    pub fn part(&self, rows: Range<usize>) -> impl Iterator<Item = (i64, Place)> {
+        self.order[rows].iter().map(|&at| (self.times[at as usize], self.places[at as usize]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cache::{Cache, ReusedRows};
+    use crate::index::active::ActiveIndex;
+    use crate::model::batch::put_value;
+    use crate::model::{BatchBuilder, FieldType, SeriesKey, TimeRange, Value};
+
+    /// 20,000 rows in pieces of ten, every second piece late by up to 400 rows, each hundredth row written twice; fields
+    /// `a` and, in rows of even numbers, `b`.
+    fn cache() -> (ActiveIndex, Cache) {
+        let (mut index, mut cache) = (ActiveIndex::new(), Cache::new());
+        let key = SeriesKey::build(b"m", &[]);
+        let mut pieces: Vec<i64> = (0..2_000).collect();
+        pieces.sort_by_key(|piece| if piece % 2 == 0 { *piece } else { piece + piece % 40 });
+        for pieces in pieces.chunks(40) {
+            let mut builder = BatchBuilder::new();
+            let series = builder.add_series(key.hash(), &key.0);
+            for time in pieces.iter().flat_map(|piece| piece * 10..piece * 10 + 10) {
+                for again in 0..=i64::from(time % 100 == 7) {
+                    let fields = [(FieldType::Integer, &b"a"[..]), (FieldType::Integer, b"b")];
+                    let fields = &fields[..1 + usize::from(time % 2 == 0)];
+                    let shape = builder.add_shape(b"m", fields.iter().copied());
+                    let mut values = Vec::new();
+                    fields.iter().for_each(|_| put_value(&mut values, &Value::Integer(2 * time + again)));
+                    builder.add_row(series, shape, time, &values);
+                }
+            }
+            cache.insert(&mut index, &builder.finish(1, 1), &[]);
+        }
+        (index, cache)
+    }
+
+    #[test]
+    fn rows_out_of_order_that_are_read_in_steps_equal_those_read_at_once() {
+        let (index, cache) = cache();
+        let position = index.find(SeriesKey::build(b"m", &[]).hash(), b"m").expect("it was written");
+        let all = cache.read(&index, position, TimeRange::new(0, i64::MAX), None).expect("there are rows");
+        assert_eq!(all.times, (0..20_000).collect::<Vec<_>>());
+        assert_eq!(all.columns[0].get(107), Some(Value::Integer(215)), "the later one of a time");
+        let mut reused = ReusedRows::default();
+        for _ in 0..2 {
+            let mut walk = cache.begin_reading(&index, position, &mut reused).expect("there are rows");
+            let mut steps = 1;
+            while !walk.is_at_end() {
+                cache.read_on(&index, &mut walk, &mut reused);
+                steps += 1;
+            }
+            assert!(steps > 20, "it gives way in between: {steps}");
+            assert_eq!(walk.found(), 20_200);
+            assert_eq!(*reused, all);
+        }
+    }
+}
