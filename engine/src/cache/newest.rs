@@ -17,6 +17,9 @@ const CHUNKS_MAX: usize = 16;
 /// Chunks that are passed over, because all their rows are older than some found by then.
 const PASSED_MAX: usize = 512;
 
+/// The same where one row is asked for.
+const CHUNKS_MAX_OF_ONE: usize = 8;
+
 /// The newest few rows of a series, and what is left.
 #[derive(Debug)]
 pub struct Newest {
@@ -101,7 +104,7 @@ pub fn newest(
     Some(Newest { rows, older, looked_at: seen.count })
 }
 
-/// The newest row, where it is the one that came last and no other is as new.
+/// The newest row, where it is found without looking far and no other is as new.
 fn last(
     caches: &[&Cache],
     index: &ActiveIndex,
@@ -109,29 +112,65 @@ fn last(
     time: TimeRange,
     wanted: &[Vec<u8>],
 ) -> Option<Newest> {
-    let mut count = 0;
-    let mut newest: Option<(&Cache, RowList)> = None;
+    let (mut count, mut looked_at) = (0, 0);
+    let mut newest: Option<Row<'_>> = None;
     for &cache in caches {
         let list = cache.lists.get(position as usize).copied().unwrap_or_default();
         if list.rows() == 0 {
             continue;
         }
-        if list.is_out_of_order() || newest.is_some_and(|(_, before)| before.last_time >= list.last_time) {
-            return None;
-        }
         count += list.rows();
-        newest = Some((cache, list));
+        let row = newest_of(cache, &list, &mut looked_at)?;
+        newest = match newest {
+            Some(other) if other.time == row.time => return None,
+            Some(other) if other.time > row.time => Some(other),
+            _ => Some(row),
+        };
     }
-    let (cache, list) = newest.filter(|(_, list)| time.contains(list.last_time))?;
+    let newest = newest.filter(|row| time.contains(row.time))?;
     let time_min = caches.iter().filter(|cache| cache.rows > 0).map(|cache| cache.time_min).min()?;
-    let older = Older { time_min: time_min.max(time.start), time_max: list.last_time - 1, rows: count - 1 };
+    let older = Older { time_min: time_min.max(time.start), time_max: newest.time - 1, rows: count - 1 };
     if older.time_min > older.time_max {
         return None;
     }
     let mut rows = Transposed::new(index.shapes(), Some(wanted), 1);
-    let (shape, values) = cache.last_row(&list);
-    rows.push(shape, list.last_time, values);
-    Some(Newest { rows: rows.finish(), older, looked_at: 1 })
+    rows.push(newest.shape, newest.time, newest.values);
+    Some(Newest { rows: rows.finish(), older, looked_at })
+}
+
+/// The newest row of a list: the last one, or where rows came out of order one of the last chunks; `None` where it is neither,
+/// or not alone.
+fn newest_of<'a>(cache: &'a Cache, list: &RowList, looked_at: &mut usize) -> Option<Row<'a>> {
+    if !list.is_out_of_order() {
+        *looked_at += 1;
+        let (shape, values) = cache.last_row(list);
+        return Some(Row { time: list.last_time, shape, values, ..Row::default() });
+    }
+    let (mut newest, mut is_alone) = (None::<Row<'_>>, true);
+    let mut address = list.tail;
+    for _ in 0..CHUNKS_MAX_OF_ONE {
+        let (walk, span, before) = match cache.long_chunk(*list, address) {
+            None => (cache.walk(*list), None, None),
+            Some((walk, head)) => {
+                (walk, head.span, (head.before != 0).then_some((head.before, head.time_max_before)))
+            }
+        };
+        if span.is_none_or(|(_, max)| newest.is_none_or(|found| found.time <= max)) {
+            cache.walk_up_to(walk, address, TimeRange::ALL, |shape, time, values| {
+                *looked_at += 1;
+                match &newest {
+                    Some(found) if found.time > time => {}
+                    Some(found) if found.time == time => is_alone = false,
+                    _ => (newest, is_alone) = (Some(Row { time, shape, values, ..Row::default() }), true),
+                }
+            });
+        }
+        address = match before {
+            Some((address, time_max)) if newest.is_none_or(|found| found.time <= time_max) => address,
+            _ => return newest.filter(|_| is_alone),
+        };
+    }
+    None
 }
 
 /// A row as it stands in a cache.
@@ -332,10 +371,45 @@ mod tests {
     }
 
     #[test]
-    fn one_row_is_told_apart_alone_where_it_came_last() {
-        let (times, older) = newest_times(0..1_000, 1).expect("found");
-        assert_eq!((times, older), (vec![999], Older { time_min: 0, time_max: 998, rows: 999 }));
-        let (times, _) = newest_times((0..1_000).chain([5]), 1).expect("found among the others");
-        assert_eq!(times, [996, 997, 998, 999]);
+    fn one_row_is_told_apart_alone_where_it_came_last_or_shortly_before() {
+        let alone = Older { time_min: 0, time_max: 998, rows: 999 };
+        assert_eq!(newest_times(0..1_000, 1), Some((vec![999], alone)));
+        let late = Older { rows: 1_000, ..alone };
+        assert_eq!(newest_times((0..1_000).chain([5]), 1), Some((vec![999], late)));
+        let short = Older { time_max: 18, rows: 20, ..alone };
+        assert_eq!(newest_times((0..20).chain([5]), 1), Some((vec![19], short)), "all chunks are short");
+        let before = Older { rows: 2_600 - 1, ..alone };
+        let late = || (0..1_000).chain(100..900).chain(100..900);
+        assert_eq!(newest_times(late(), 1), Some((vec![999], before)), "some chunks before the last row");
+        let others = |times: &mut dyn Iterator<Item = i64>| newest_times(times, 1).expect("found").0;
+        let far = (0..10).flat_map(|_| 100..900);
+        assert_eq!(others(&mut (0..1_000).chain(far)), [996, 997, 998, 999], "far before the last row");
+        assert_eq!(others(&mut (0..1_000).chain([999])), [997, 998, 999], "twice");
+        assert_eq!(others(&mut late().chain([999])), [997, 998, 999], "twice, in two chunks");
+    }
+
+    #[test]
+    fn of_two_generations_the_newer_row_is_told_apart_and_rows_of_one_time_are_not() {
+        let newest_of_both = |times: [&[i64]; 2]| {
+            let (mut index, key) = (ActiveIndex::new(), SeriesKey::build(b"m", &[]));
+            let caches = times.map(|times| {
+                let (mut cache, mut builder) = (Cache::new(), BatchBuilder::new());
+                let series = builder.add_series(key.hash(), &key.0);
+                let shape = builder.add_shape(b"m", [(FieldType::Integer, &b"f"[..])].into_iter());
+                for time in times {
+                    let mut values = Vec::new();
+                    put_value(&mut values, &Value::Integer(*time));
+                    builder.add_row(series, shape, *time, &values);
+                }
+                cache.insert(&mut index, &builder.finish(1, 1), &[]);
+                cache
+            });
+            let caches: Vec<&Cache> = caches.iter().collect();
+            newest(&caches, &index, 0, TimeRange::ALL, &[b"f".to_vec()], 1).map(|newest| newest.rows.times)
+        };
+        let (early, late): (Vec<i64>, Vec<i64>) = ((0..50).collect(), (50..100).chain([60]).collect());
+        assert_eq!(newest_of_both([&early, &late]), Some(vec![99]));
+        assert_eq!(newest_of_both([&late, &early]), Some(vec![99]), "the older generation has the newer row");
+        assert_eq!(newest_of_both([&late, &late]).map(|times| times.len() > 1), Some(true));
     }
 }
