@@ -2,8 +2,9 @@
 //!
 //! Rules, all of them visible in answers:
 //! * **Order of a float sum**: from the first value to the last, one addition at a time, starting at `-0.0` (the
-//!   neutral element of float addition). It is what InfluxDB gives for one series, bit for bit; a sum in lanes would be
-//!   faster and differ in the last digits. A block's sum is this kernel over the block's present values.
+//!   neutral element of float addition). It is what InfluxDB gives for one series, bit for bit. From [`LONG_SUM`] values
+//!   on it is the sum of the sums of four quarters, which a processor adds at once: three times as fast, nearer to the
+//!   true sum, and other in the last digits. A block's sum is this kernel over the block's present values.
 //! * Integer sums wrap.
 //! * Least and greatest: the first row of those equal. A NaN never wins over a number.
 //!
@@ -77,29 +78,58 @@ fn words_of(bits: &Bitmap, rows: Range<usize>) -> impl DoubleEndedIterator<Item 
     })
 }
 
-/// The sum of the present values within `rows` in row order; `None` without any.
+/// So many floats are summed in quarters.
+const LONG_SUM: usize = 512;
+
+/// The sum of the present values within `rows`, in the order told above; `None` without any.
 pub fn sum_floats(values: &[f64], present: Option<&Bitmap>, rows: Range<usize>) -> Option<f64> {
-    if count_present(present, rows.clone()) == 0 {
-        return None;
-    }
-    let mut sum = -0.0;
+    let count = count_present(present, rows.clone());
+    let quarter = count / TOGETHER;
     match present {
+        _ if count == 0 => None,
+        None if count < LONG_SUM => Some(values[rows].iter().fold(-0.0, |sum, value| sum + value)),
         None => {
-            for value in &values[rows] {
-                sum += *value;
-            }
+            let start = |at: usize| rows.start + at * quarter;
+            let [a, b, c, d] = [start(0), start(1), start(2), start(3)];
+            Some(sum_of_quarters(sums_in_step(values, &[a..b, b..c, c..d, d..rows.end])))
         }
-        Some(_) => for_each_present(present, rows, |at| sum += values[at]),
+        Some(_) if count < LONG_SUM => {
+            let mut sum = -0.0;
+            for_each_present(present, rows, |at| sum += values[at]);
+            Some(sum)
+        }
+        Some(_) => {
+            let (mut sums, mut now, mut left) = ([-0.0; TOGETHER], 0, quarter);
+            for_each_present(present, rows, |at| {
+                if left == 0 && now + 1 < TOGETHER {
+                    (now, left) = (now + 1, quarter);
+                }
+                left = left.saturating_sub(1);
+                sums[now] += values[at];
+            });
+            Some(sum_of_quarters(sums))
+        }
     }
-    Some(sum)
+}
+
+fn sum_of_quarters([a, b, c, d]: [f64; TOGETHER]) -> f64 {
+    (a + b) + (c + d)
 }
 
 /// Ranges whose floats are summed at once.
 pub const TOGETHER: usize = 4;
 
-/// [`sum_floats`] of several ranges of values that are all present; `-0.0` of an empty one. In one range every addition
-/// waits for the one before; those of another range do not, and go on meanwhile.
+/// [`sum_floats`] of several ranges of values that are all present; `-0.0` of an empty one.
 pub fn sums_of_floats(values: &[f64], rows: &[Range<usize>; TOGETHER]) -> [f64; TOGETHER] {
+    if rows.iter().any(|rows| rows.len() >= LONG_SUM) {
+        return rows.clone().map(|rows| sum_floats(values, None, rows).unwrap_or(-0.0));
+    }
+    sums_in_step(values, rows)
+}
+
+/// The sums from left to right. In one range every addition waits for the one before; those of another range do not, and
+/// go on meanwhile.
+fn sums_in_step(values: &[f64], rows: &[Range<usize>; TOGETHER]) -> [f64; TOGETHER] {
     let mut rest = rows.clone().map(|rows| &values[rows]);
     let mut sums = [-0.0; TOGETHER];
     loop {
@@ -303,6 +333,22 @@ mod tests {
         assert_eq!(sum_floats(&values, Some(&Bitmap::filled(5, false)), 0..5), None);
     }
 
+    /// Sums as the rule at the top of this file tells.
+    fn sum_by_rule(values: &[f64]) -> Option<f64> {
+        let plain = |values: &[f64]| values.iter().fold(-0.0, |sum, value| sum + value);
+        let quarter = values.len() / 4;
+        let quarters = || {
+            let ((a, b), (c, d)) =
+                (values[..2 * quarter].split_at(quarter), values[2 * quarter..].split_at(quarter));
+            (plain(a) + plain(b)) + (plain(c) + plain(d))
+        };
+        match values.len() {
+            0 => None,
+            1..LONG_SUM => Some(plain(values)),
+            _ => Some(quarters()),
+        }
+    }
+
     #[test]
     fn integer_sums_wrap() {
         assert_eq!(sum_integers(&[i64::MAX, 1], None, 0..2), Some(i64::MIN));
@@ -323,9 +369,9 @@ mod tests {
     proptest! {
         #[test]
         fn kernels_equal_plain_loops(
-            rows in prop::collection::vec((-4i64..4, any::<bool>()), 0..300),
+            rows in prop::collection::vec((-4i64..4, any::<bool>()), 0..1_200),
             dense: bool,
-            bounds in (0usize..300, 0usize..300),
+            bounds in (0usize..600, 0usize..1_200),
         ) {
             let values: Vec<i64> = rows.iter().map(|row| row.0).collect();
             let mut bits = Bitmap::default();
@@ -345,14 +391,14 @@ mod tests {
             prop_assert_eq!(greatest(&values, present, range.clone()), greatest_at);
             let floats: Vec<f64> = values.iter().map(|value| *value as f64 / 3.0).collect();
             prop_assert_eq!(least(&floats, present, range.clone()), least_at);
-            let mut float_sum = None;
-            there.iter().for_each(|at| float_sum = Some(float_sum.map_or(floats[*at], |sum: f64| sum + floats[*at])));
-            prop_assert_eq!(sum_floats(&floats, present, range), float_sum);
+            let summed: Vec<f64> = there.iter().map(|at| floats[*at]).collect();
+            let sum = sum_floats(&floats, present, range).map(f64::to_bits);
+            prop_assert_eq!(sum, sum_by_rule(&summed).map(f64::to_bits));
         }
 
         #[test]
         fn sums_of_several_ranges_are_those_of_each_bit_for_bit(
-            values in prop::collection::vec(-1e9f64..1e9, 1..200),
+            values in prop::collection::vec(-1e9f64..1e9, 1..1_200),
             bounds: [(prop::sample::Index, prop::sample::Index); TOGETHER],
         ) {
             let rows = bounds.map(|(a, b)| {

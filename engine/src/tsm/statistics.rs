@@ -15,8 +15,8 @@ use crate::codec::varint::{put_varint, put_zigzag, take_byte, take_u64, take_var
 use crate::codec::{DecodeError, Values};
 use crate::model::{FieldType, kernel};
 
-/// Of the present values, in time order. Sums of integers wrap; a float sum is made value after value in time order
-/// ([`sum_of_floats`]); booleans have none.
+/// Of the present values, in time order. Sums of integers wrap; a float sum is made in the order of [`sum_of_floats`];
+/// booleans have none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extent<T> {
     pub min: T,
@@ -37,7 +37,7 @@ pub enum Statistics {
 const FLOAT_RAW: u8 = 255;
 const FLOAT_NONE: u8 = 254;
 
-/// The sum of floats as statistics keep it: from the first to the last, so that a scan of the rows gives the same bits.
+/// The sum of floats as statistics keep it: in the order in which a scan adds the rows, which so gives the same bits.
 #[inline]
 pub fn sum_of_floats(values: &[f64]) -> f64 {
     kernel::sum_floats(values, None, 0..values.len()).unwrap_or(0.0)
