@@ -16,7 +16,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 
 use crate::client::{Client, encode};
-use crate::process::Process;
+use crate::process::{Process, stolen_ticks};
 use crate::queries;
 use crate::query::path;
 use crate::report::Report;
@@ -55,6 +55,10 @@ pub struct Options {
     /// Part of the machine's rate that is written beside the queries.
     #[arg(long, default_value_t = 0.5)]
     part: f64,
+    /// Questions a second, timed from when each was due; 0 asks the next one once the last is answered, which takes
+    /// what CPU the writes leave.
+    #[arg(long, default_value_t = 0.0)]
+    questions_per_second: f64,
     /// Also prints one line of JSON.
     #[arg(long)]
     json: bool,
@@ -138,6 +142,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     let rate = full.lines as f64 / full.seconds * options.part;
     let alone = write(options, &mut bodies, &mut passes, pass_ns, rate, time)?;
     let ended = AtomicBool::new(false);
+    let stolen_before = stolen_ticks();
     let (beside, loaded) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask(options, &ended, time * 4));
         let beside = write(options, &mut bodies, &mut passes, pass_ns, rate, time);
@@ -145,6 +150,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         (beside, asking.join().expect("the asking thread panicked"))
     });
     let (beside, loaded) = (beside?, loaded?);
+    let stolen_ticks = stolen_ticks() - stolen_before;
 
     let mut report = Report::default();
     let ms = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
@@ -164,7 +170,10 @@ pub fn run(options: &Options) -> Result<(), String> {
         report.count(&format!("queries_{name}"), asked.all.len());
         report.figure(&format!("query_ms_p50_{name}"), ms(&asked.all, 0.5));
         report.figure(&format!("query_ms_p99_{name}"), ms(&asked.all, 0.99));
+        report.figure(&format!("query_ms_max_{name}"), ms(&asked.all, 1.0));
     }
+    // In hundredths of a second of one CPU.
+    report.figure("stolen_percent_of_a_cpu", stolen_ticks as f64 / options.seconds as f64);
     report.figure("query_p99_times", ms(&loaded.all, 0.99) / ms(&idle.all, 0.99));
     for (at, name) in options.only.iter().enumerate() {
         let (idle, loaded) = (&idle.by_question[at], &loaded.by_question[at]);
@@ -191,13 +200,19 @@ fn ask(options: &Options, ended: &AtomicBool, time: Duration) -> Result<Asked, S
     let mut asked =
         Asked { all: histogram(), by_question: options.only.iter().map(|_| histogram()).collect() };
     let started = Instant::now();
-    let mut round = 0;
+    let (mut round, mut asked_before) = (0, 0_u32);
     while started.elapsed() < time && !ended.load(Ordering::Relaxed) {
         for (at, name) in options.only.iter().enumerate() {
             let question = queries::question(name, &options.shape, &mut random)
                 .ok_or_else(|| format!("no question is called {name}"))?;
             let Some(path) = path(&options.target, &question) else { continue };
-            let begun = Instant::now();
+            let mut begun = Instant::now();
+            if options.questions_per_second > 0.0 {
+                begun =
+                    started + Duration::from_secs_f64(f64::from(asked_before) / options.questions_per_second);
+                std::thread::sleep(begun.saturating_duration_since(Instant::now()));
+                asked_before += 1;
+            }
             let answer = client.post(&path, "", b"")?;
             let took_us = begun.elapsed().as_micros() as u64;
             if answer.status != 200 {
