@@ -13,11 +13,11 @@ const ROWS_OF_A_PART: usize = 256;
 /// Rows read on between two looks at who else waits: some 50 µs of ten fields.
 const ROWS_OF_A_STEP: usize = 1_000;
 
-/// Rows out of order that are found before they are read: some 8 MB of places.
-const SCATTERED_ROWS_MAX: usize = 1 << 18;
-
 /// Rows found on, where they are out of order: some 50 µs.
 const ROWS_FOUND_IN_A_STEP: usize = 5_000;
+
+/// Nanoseconds, about, that finding one takes.
+const FOUND_NS: u64 = 15;
 
 /// How far reading a list has come. What is deleted meanwhile is still read.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,7 @@ pub struct Walk {
     /// Of rows out of order: those found, and those of them that are not read yet.
     found: u32,
     unread: u32,
+    ordering_ns: u64,
 }
 
 impl Walk {
@@ -37,9 +38,9 @@ impl Walk {
         self.address.is_none() && self.unread == 0
     }
 
-    /// Rows found before they were read: work of its own.
-    pub fn found(&self) -> u32 {
-        self.found
+    /// Nanoseconds, about, that went by until rows out of order were found, and their order: before they were read.
+    pub fn found_ns(&self) -> u64 {
+        FOUND_NS * u64::from(self.found) + self.ordering_ns
     }
 }
 
@@ -126,7 +127,7 @@ impl Cache {
 
     /// Reads on for a while.
     pub fn read_on(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) {
-        if walk.list.is_out_of_order() && walk.list.rows() <= SCATTERED_ROWS_MAX {
+        if walk.list.is_out_of_order() {
             return self.read_scattered(index, walk, reused);
         }
         let mut rows = reused.go_on(index.shapes());
@@ -135,12 +136,9 @@ impl Cache {
             && self.walk_chunk(walk, None, |shape, time, values| rows.push(shape, time, values))
         {}
         reused.take_back(rows);
-        if walk.is_at_end() && walk.list.is_out_of_order() {
-            reused.rows.bring_to_order();
-        }
     }
 
-    /// The same for rows out of order: finds all of them, then reads them in order of time. Moving what stands in columns
+    /// The same for rows out of order: finds all of them and their order, then reads them. Moving what stands in columns
     /// would cost several times as much.
     fn read_scattered(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) {
         if walk.address.is_some() {
@@ -151,10 +149,16 @@ impl Cache {
             if walk.address.is_some() {
                 return;
             }
-            reused.scattered.bring_to_order();
             walk.unread = walk.found;
         }
+        if !reused.scattered.is_in_order() {
+            walk.ordering_ns += reused.scattered.order_on();
+            if !reused.scattered.is_in_order() {
+                return;
+            }
+        }
         let mut rows = reused.go_on(index.shapes());
+        let before = rows.len();
         let from = (walk.found - walk.unread) as usize;
         let step = (walk.unread as usize).min(ROWS_OF_A_STEP);
         for (time, place) in reused.scattered.part(from..from + step) {
@@ -163,10 +167,8 @@ impl Cache {
         }
         walk.unread -= step as u32;
         reused.take_back(rows);
-        if walk.is_at_end() {
-            // Of one time they are merged.
-            reused.rows.bring_to_order();
-        }
+        // The last row before may be of the time that goes on here.
+        reused.rows.merge_from(before.saturating_sub(1));
     }
 
     /// Notes where the rows of the walk's next chunk lie.
@@ -251,7 +253,7 @@ impl Cache {
 
     pub(super) fn walk(&self, list: RowList) -> Walk {
         let address = (list.rows() > 0).then_some(list.head);
-        Walk { list, address, state: self.first_state(), found: 0, unread: 0 }
+        Walk { list, address, state: self.first_state(), found: 0, unread: 0, ordering_ns: 0 }
     }
 
     fn first_state(&self) -> RowState {

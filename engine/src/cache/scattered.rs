@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::index::active::ShapePosition;
-use crate::model::time_order;
+use crate::model::TimeOrder;
 
 /// A row of a cache: its shape, and its values within a chunk.
 #[derive(Debug, Clone, Copy)]
@@ -15,16 +15,22 @@ pub(super) struct Place {
     pub length: u32,
 }
 
+/// Rows whose memory is kept for the next series: 7 MB.
+const ROWS_KEPT: usize = 1 << 18;
+
 /// Rows in order of arrival, and the order of their times.
 #[derive(Debug, Default)]
 pub(super) struct Scattered {
     times: Vec<i64>,
     places: Vec<Place>,
-    order: Vec<u32>,
+    order: TimeOrder,
 }
 
 impl Scattered {
     pub fn clear(&mut self) {
+        if self.times.len() > ROWS_KEPT {
+            *self = Self::default();
+        }
         self.times.clear();
         self.places.clear();
         self.order.clear();
@@ -36,14 +42,18 @@ impl Scattered {
         self.places.push(place);
     }
 
-    /// After the last row.
-    pub fn bring_to_order(&mut self) {
-        self.order = time_order(&self.times);
+    /// Goes on bringing them to order for a while, after the last one: the nanoseconds, about, that it took.
+    pub fn order_on(&mut self) -> u64 {
+        self.order.step(&self.times)
+    }
+
+    pub fn is_in_order(&self) -> bool {
+        self.order.is_whole(self.times.len())
     }
 
     /// Rows by their place in the order of times, those of one time in order of arrival.
     pub fn part(&self, rows: Range<usize>) -> impl Iterator<Item = (i64, Place)> {
-        self.order[rows].iter().map(|&at| (self.times[at as usize], self.places[at as usize]))
+        self.order.positions()[rows].iter().map(|&at| (self.times[at as usize], self.places[at as usize]))
     }
 }
 
@@ -52,19 +62,23 @@ mod tests {
     use crate::cache::{Cache, ReusedRows};
     use crate::index::active::ActiveIndex;
     use crate::model::batch::put_value;
-    use crate::model::{BatchBuilder, FieldType, SeriesKey, TimeRange, Value};
+    use crate::model::{BatchBuilder, FieldType, Rows, SeriesKey, TimeRange, Value};
 
-    /// 20,000 rows in pieces of ten, every second piece late by up to 400 rows, each hundredth row written twice; fields
-    /// `a` and, in rows of even numbers, `b`.
+    /// 20,000 rows in pieces of ten, every second piece late by up to 400 rows, each hundredth row written twice.
     fn cache() -> (ActiveIndex, Cache) {
-        let (mut index, mut cache) = (ActiveIndex::new(), Cache::new());
-        let key = SeriesKey::build(b"m", &[]);
         let mut pieces: Vec<i64> = (0..2_000).collect();
         pieces.sort_by_key(|piece| if piece % 2 == 0 { *piece } else { piece + piece % 40 });
-        for pieces in pieces.chunks(40) {
+        cache_of(pieces.into_iter().flat_map(|piece| piece * 10..piece * 10 + 10))
+    }
+
+    /// Fields `a` and, in rows of even times, `b`.
+    fn cache_of(times: impl Iterator<Item = i64>) -> (ActiveIndex, Cache) {
+        let (mut index, mut cache) = (ActiveIndex::new(), Cache::new());
+        let key = SeriesKey::build(b"m", &[]);
+        for times in times.collect::<Vec<_>>().chunks(400) {
             let mut builder = BatchBuilder::new();
             let series = builder.add_series(key.hash(), &key.0);
-            for time in pieces.iter().flat_map(|piece| piece * 10..piece * 10 + 10) {
+            for &time in times {
                 for again in 0..=i64::from(time % 100 == 7) {
                     let fields = [(FieldType::Integer, &b"a"[..]), (FieldType::Integer, b"b")];
                     let fields = &fields[..1 + usize::from(time % 2 == 0)];
@@ -95,8 +109,36 @@ mod tests {
                 steps += 1;
             }
             assert!(steps > 20, "it gives way in between: {steps}");
-            assert_eq!(walk.found(), 20_200);
             assert_eq!(*reused, all);
+        }
+    }
+
+    /// Each time is there several times over, one of them more often than rows are read in a step.
+    #[test]
+    fn many_rows_anywhere_are_ordered_and_merged_in_short_steps_and_half_way_may_be_given_up() {
+        let anywhere = (0..100_000).map(|row: i64| row * 7_919 % 40_009);
+        let (index, cache) = cache_of(anywhere.chain((0..2_500).map(|_| 77)));
+        let position = index.find(SeriesKey::build(b"m", &[]).hash(), b"m").expect("it was written");
+        let all = cache.read(&index, position, TimeRange::ALL, None).expect("there are rows");
+        assert_eq!(all.len(), 40_009);
+        let mut reused = ReusedRows::default();
+        let mut read = |steps_max: usize| -> (usize, Rows) {
+            let mut walk = cache.begin_reading(&index, position, &mut reused).expect("there are rows");
+            let (mut steps, mut step_ns_max) = (1, walk.found_ns());
+            while !walk.is_at_end() && steps < steps_max {
+                let before = walk.found_ns();
+                cache.read_on(&index, &mut walk, &mut reused);
+                steps += 1;
+                step_ns_max = step_ns_max.max(walk.found_ns() - before);
+            }
+            assert!(step_ns_max < 400_000, "a step of {step_ns_max} ns");
+            (steps, Rows::clone(&reused))
+        };
+        let (steps, rows) = read(usize::MAX);
+        assert!(rows == all);
+        for steps in [5, steps / 3, steps / 2, steps - 1] {
+            read(steps);
+            assert!(read(usize::MAX).1 == all, "after {steps} steps that led nowhere");
         }
     }
 }

@@ -51,24 +51,21 @@ pub(super) async fn read_series(
     pace: &Pace,
 ) -> bool {
     let Some(mut walk) = sealed.borrow().begin_reading(&index.borrow(), position, rows) else { return false };
-    let (mut before, mut found_before) = (0, 0);
+    let (mut before, mut found_before_ns) = (0, 0);
     loop {
         let read = rows.len().saturating_sub(before) as u64;
-        let found = u64::from(walk.found() - found_before);
-        pace.spent(100 + READ_NS * read * (rows.columns.len() as u64 + 1) + FOUND_NS * found).await;
+        let found_ns = walk.found_ns() - found_before_ns;
+        pace.spent(100 + READ_NS * read * (rows.columns.len() as u64 + 1) + found_ns).await;
         if walk.is_at_end() {
             return true;
         }
-        (before, found_before) = (rows.len(), walk.found());
+        (before, found_before_ns) = (rows.len(), walk.found_ns());
         sealed.borrow().read_on(&index.borrow(), &mut walk, rows);
     }
 }
 
 /// Nanoseconds, about, that bringing a value to its column takes.
 const READ_NS: u64 = 6;
-
-/// Nanoseconds, about, that finding a row takes among rows out of order, and bringing it to its place.
-const FOUND_NS: u64 = 15;
 
 /// Adds rows to the writer's series.
 pub(super) async fn write_rows<D: Disk>(writer: &mut TsmWriter<D>, rows: &Rows) -> Result<()> {

@@ -12,12 +12,13 @@ pub mod kernel;
 pub mod rows;
 pub mod series_key;
 pub mod time;
+mod time_order;
 
 pub use batch::{Batch, BatchBuilder, RowRef, ShapeRef};
 pub use column::{Bitmap, Column, ColumnData, StringColumn};
 pub use field::{FieldType, Value};
 pub use id::{DatabaseId, NodeId, RetentionPolicyId, ShardGroupId, ShardId};
-pub(crate) use rows::time_order;
 pub use rows::{Field, Rows};
 pub use series_key::SeriesKey;
 pub use time::{TIME_MAX, TIME_MIN, TimeRange, Window};
+pub(crate) use time_order::TimeOrder;

@@ -125,6 +125,26 @@ impl Rows {
         self.times = ends.iter().map(|&end| self.times[order[end as usize - 1] as usize]).collect();
     }
 
+    /// Merges rows of one timestamp from row `start` on, where rows of one stand side by side. What it costs depends on
+    /// the rows from there on alone.
+    pub(crate) fn merge_from(&mut self, start: usize) {
+        if self.times[start..].windows(2).all(|pair| pair[0] < pair[1]) {
+            return;
+        }
+        let mut merged = self.part(start, self.len());
+        merged.bring_to_order();
+        self.times.truncate(start);
+        self.times.extend_from_slice(&merged.times);
+        for (column, merged) in self.columns.iter_mut().zip(&merged.columns) {
+            column.truncate(start);
+            column.append(merged);
+            // The rows without a value may have been merged away.
+            if column.present.as_ref().is_some_and(|bits| bits.count() == bits.len) {
+                column.present = None;
+            }
+        }
+    }
+
     /// Row `at` becomes the former row `order[at]`. Rows mostly come nearly in order, so only the stretches that are not
     /// are moved.
     fn permute(&mut self, order: &[u32]) {
@@ -270,6 +290,26 @@ impl Column {
         }
     }
 
+    fn truncate(&mut self, rows: usize) {
+        match &mut self.data {
+            ColumnData::Float(values) => values.truncate(rows),
+            ColumnData::Integer(values) => values.truncate(rows),
+            ColumnData::Unsigned(values) => values.truncate(rows),
+            ColumnData::Boolean(values) => values.truncate(rows),
+            ColumnData::String(values) => {
+                values.ends.truncate(rows);
+                values.bytes.truncate(values.ends.last().map_or(0, |end| *end as usize));
+            }
+        }
+        if let Some(present) = &mut self.present {
+            for at in rows..present.len {
+                present.set(at, false);
+            }
+            present.words.truncate(rows.div_ceil(64));
+            present.len = rows;
+        }
+    }
+
     /// Rows `start..end`.
     pub fn slice(&self, start: usize, end: usize) -> Self {
         let data = match &self.data {
@@ -351,7 +391,7 @@ impl Column {
 }
 
 /// The positions of `times` by time, those of equal times in order of arrival.
-pub(crate) fn time_order(times: &[i64]) -> Vec<u32> {
+pub(super) fn time_order(times: &[i64]) -> Vec<u32> {
     order_of_runs(times).or_else(|| order_by_moves(times)).unwrap_or_else(|| {
         let mut order: Vec<u32> = (0..times.len() as u32).collect();
         order.sort_by_key(|&at| times[at as usize]);
