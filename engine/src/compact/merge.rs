@@ -21,6 +21,7 @@ use crate::compact::Pace;
 use crate::compact::cache_lane::CacheLane;
 use crate::compact::file::ShardFile;
 use crate::compact::lane::{Lane, Series};
+use crate::compact::ordering::in_order;
 use crate::compact::plan::FILES_MIN;
 use crate::compact::small::SmallRows;
 use crate::compact::snapshot::{work_of, write_rows};
@@ -255,7 +256,7 @@ impl<D: Disk> Merge<D> {
             let is_large = block.rows >= COPY_ROWS_MIN || (gathered.is_empty() && next.is_none());
             let is_fit = self.is_cold == lane.reader.meta().is_cold || !self.is_cold;
             if is_alone && is_large && is_fit && !is_masked {
-                let rows = gathered.take_before(i64::MAX, true);
+                let rows = gathered.take_before(i64::MAX, true, pace).await;
                 write_rows(&mut self.writer, &rows).await?;
                 let length = bytes.len() as u64;
                 self.writer.copy_block_bytes(&lane.reader, &block, bytes).await?;
@@ -273,7 +274,7 @@ impl<D: Disk> Merge<D> {
             self.charge(gathered.bytes)?;
             let is_much = gathered.rows >= GATHERED_ROWS_MAX || gathered.bytes >= self.gathered_bytes_max;
             if is_much && next.is_some() {
-                let rows = gathered.take_before(next.unwrap_or(i64::MAX), false);
+                let rows = gathered.take_before(next.unwrap_or(i64::MAX), false, pace).await;
                 write_rows(&mut self.writer, &rows).await?;
             }
             pace.spent(2 * work).await;
@@ -281,7 +282,7 @@ impl<D: Disk> Merge<D> {
         for part in parts {
             self.lanes[part.lane].recycle(part.series);
         }
-        let rows = gathered.take_before(i64::MAX, true);
+        let rows = gathered.take_before(i64::MAX, true, pace).await;
         write_rows(&mut self.writer, &rows).await
     }
 }
@@ -336,7 +337,7 @@ impl Gathered {
 
     /// Takes out the rows before `cutoff` (all of them for `i64::MAX`), merged; unless `with_rest`, only so many that
     /// they make full blocks.
-    fn take_before(&mut self, cutoff: i64, with_rest: bool) -> Rows {
+    async fn take_before(&mut self, cutoff: i64, with_rest: bool, pace: &Pace) -> Rows {
         // By age; a lane's own parts keep their order.
         self.parts.sort_by_key(|(lane, _)| *lane);
         let mut merged = Rows::default();
@@ -354,7 +355,7 @@ impl Gathered {
                 merged.append(&rows);
             }
         }
-        merged.bring_to_order();
+        let mut merged = in_order(merged, pace).await;
         if !with_rest && merged.len() % BLOCK_ROWS_MAX != 0 {
             let full = merged.len() - merged.len() % BLOCK_ROWS_MAX;
             // Nothing later overlaps these rows, so they may count as the oldest lane's.

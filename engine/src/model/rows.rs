@@ -125,6 +125,15 @@ impl Rows {
         self.times = ends.iter().map(|&end| self.times[order[end as usize - 1] as usize]).collect();
     }
 
+    /// Appends the rows at these positions of `from`, which has the same fields in the same order.
+    pub(crate) fn append_picked(&mut self, from: &Rows, picked: &[u32]) {
+        let ends: Vec<u32> = (1..=picked.len() as u32).collect();
+        for (column, from) in self.columns.iter_mut().zip(&from.columns) {
+            column.append(&from.gather_last(picked, &ends));
+        }
+        self.times.extend(picked.iter().map(|&at| from.times[at as usize]));
+    }
+
     /// Merges rows of one timestamp from row `start` on, where rows of one stand side by side. What it costs depends on
     /// the rows from there on alone.
     pub(crate) fn merge_from(&mut self, start: usize) {
@@ -240,6 +249,17 @@ impl Column {
         let mut column = Self::empty(field_type);
         column.append_absent(rows);
         column
+    }
+
+    /// Makes room for so many rows more.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        match &mut self.data {
+            ColumnData::Float(values) => values.reserve(rows),
+            ColumnData::Integer(values) => values.reserve(rows),
+            ColumnData::Unsigned(values) => values.reserve(rows),
+            ColumnData::Boolean(values) => values.reserve(rows),
+            ColumnData::String(values) => values.ends.reserve(rows),
+        }
     }
 
     /// Adds `rows` absent values.

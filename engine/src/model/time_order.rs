@@ -73,6 +73,8 @@ impl TimeOrder {
 
     fn order_piece(&mut self, times: &[i64]) -> usize {
         let start = self.positions.len();
+        // Growing later would move all of them in one step.
+        self.positions.reserve(times.len() - start);
         let piece = &times[start..times.len().min(start + ROWS_OF_A_PIECE)];
         self.positions.extend(time_order(piece).iter().map(|at| start as u32 + at));
         self.width = ROWS_OF_A_PIECE;
@@ -103,6 +105,7 @@ impl TimeOrder {
         let Merging { start, middle, end, .. } = merging;
         let copied = start + self.earlier.len();
         if copied < middle {
+            self.earlier.reserve(middle - copied);
             let upto = middle.min(copied + ROWS_MERGED_IN_A_STEP);
             self.earlier.extend_from_slice(&self.positions[copied..upto]);
             self.merging = Some(merging);

@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 
 use super::source::{Block, Found, KnownBlocks, Occurrence, Sources};
+use crate::compact::ordering::in_order;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{Rows, TimeRange};
@@ -152,7 +153,8 @@ impl Cursor {
             }
             // Reading may have shown that tombstones or the time range leave less: look again before merging.
             if is_all_read {
-                return Ok(Some(Piece::Rows(self.merge(&merging))));
+                let merged = in_order(self.take_up_to_horizon(&merging), &sources.pace).await;
+                return Ok(Some(Piece::Rows(merged)));
             }
         }
     }
@@ -313,8 +315,9 @@ impl Cursor {
         Ok(())
     }
 
-    /// Merges the heads of these lanes up to where the first of them ends. All overlap the nearest.
-    fn merge(&mut self, lanes: &[usize]) -> Rows {
+    /// Takes the rows of the heads of these lanes up to where the first of them ends, lane after lane. All overlap the
+    /// nearest.
+    fn take_up_to_horizon(&mut self, lanes: &[usize]) -> Rows {
         let descending = self.descending;
         let horizon = lanes
             .iter()
@@ -335,9 +338,7 @@ impl Cursor {
                 Some(merged) => merged.append(&done),
             }
         }
-        let mut merged = merged.expect("BUG: the nearest lane has rows before the horizon");
-        merged.bring_to_order();
-        merged
+        merged.expect("BUG: the nearest lane has rows before the horizon")
     }
 }
 
