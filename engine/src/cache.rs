@@ -28,7 +28,7 @@ use crate::model::batch::{take_varint, zigzag};
 use crate::model::{Batch, TimeRange};
 use crate::prefetch::prefetch;
 pub use newest::{Newest, Older, newest};
-pub use read::Walk;
+pub use read::{Part, Walk};
 pub use transposed::ReusedRows;
 
 const PAGE_BITS: u32 = 16;
@@ -557,9 +557,9 @@ mod tests {
         want: &BTreeMap<i64, BTreeMap<u8, Value>>,
     ) -> Result<(), TestCaseError> {
         let mut reused = ReusedRows::default();
-        if let Some(mut walk) = cache.begin_reading(index, position, &mut reused) {
+        if let Some(mut walk) = cache.begin_reading(index, position, Part::ALL, &mut reused) {
             while !walk.is_at_end() {
-                cache.read_on(index, &mut walk, &mut reused);
+                cache.read_on(index, &mut walk, Part::ALL, &mut reused);
             }
         }
         prop_assert_eq!(&reused.times, &want.keys().copied().collect::<Vec<_>>());

@@ -11,11 +11,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::cache::{Cache, Inserted, Newest, newest};
+use crate::cache::{Cache, Inserted, Newest, Part, ReusedRows, newest};
 use crate::compact::Pace;
 use crate::compact::file::{ShardFile, file_name, is_file_name};
 use crate::compact::manifest::Manifest;
+use crate::compact::ordering::in_order;
 use crate::compact::plan::FileFacts;
+use crate::compact::snapshot::read_rest;
 use crate::compact::tombstone::{Tombstone, masks};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -182,8 +184,40 @@ impl CacheView {
     }
 
     /// Rows of a series within `time`, in time order, merged; of the fields in `wanted` only (`None`: all). `None` when
-    /// there are none.
-    pub fn read(
+    /// there are none. Gives way in between where many are out of order.
+    pub async fn read(
+        &self,
+        position: SeriesPosition,
+        time: TimeRange,
+        wanted: Option<&[Vec<u8>]>,
+        pace: &Pace,
+    ) -> Option<Rows> {
+        let caches = || self.sealed.iter().chain([&self.hot]);
+        if !caches().any(|cache| cache.borrow().is_long_to_order(position)) {
+            return self.read_at_once(position, time, wanted);
+        }
+        let part = Part { time: Some(time), wanted };
+        // All begin before any gives way: what is deleted meanwhile is still read, of all of them.
+        let begin = |cache: &Rc<RefCell<Cache>>| {
+            let mut rows = ReusedRows::default();
+            let walk = cache.borrow().begin_reading(&self.index.borrow(), position, part, &mut rows);
+            walk.map(|walk| (cache.clone(), walk, rows))
+        };
+        let begun: Vec<_> = caches().filter_map(begin).collect();
+        let mut all = Rows::default();
+        for (cache, walk, mut rows) in begun {
+            read_rest(&self.index, &cache, walk, part, &mut rows, pace).await;
+            if all.is_empty() {
+                all = rows.into_rows();
+            } else {
+                all.append(&rows);
+            }
+        }
+        let all = in_order(all, pace).await;
+        (!all.is_empty()).then_some(all)
+    }
+
+    fn read_at_once(
         &self,
         position: SeriesPosition,
         time: TimeRange,
@@ -509,3 +543,6 @@ fn shrink_index(cache: &mut CacheView) {
     cache.hot.borrow_mut().move_to(&cache.index.borrow(), &mut successor);
     cache.index = Rc::new(RefCell::new(successor));
 }
+
+#[cfg(test)]
+mod tests;

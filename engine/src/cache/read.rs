@@ -19,6 +19,24 @@ const ROWS_FOUND_IN_A_STEP: usize = 5_000;
 /// Nanoseconds, about, that finding one takes.
 const FOUND_NS: u64 = 15;
 
+/// Rows out of order that are read and ordered at once: half a millisecond of ten fields.
+const ORDERED_AT_ONCE_MAX: usize = 2_048;
+
+/// What is read of a series: rows within a span of time, of some fields (`None`: of all).
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    pub time: Option<TimeRange>,
+    pub wanted: Option<&'a [Vec<u8>]>,
+}
+
+impl Part<'_> {
+    pub const ALL: Part<'static> = Part { time: None, wanted: None };
+
+    fn has(&self, time: i64) -> bool {
+        self.time.is_none_or(|span| span.contains(time))
+    }
+}
+
 /// How far reading a list has come. What is deleted meanwhile is still read.
 #[derive(Debug, Clone, Copy)]
 pub struct Walk {
@@ -91,10 +109,7 @@ impl Cache {
             return None;
         }
         let list = self.lists[position as usize];
-        let span = self.time_range();
-        let is_all = time.start <= span.start && span.end <= time.end;
-        let capacity = if is_all { count } else { count.min(ROWS_OF_A_PART) };
-        let mut rows = Transposed::new(index.shapes(), wanted, capacity);
+        let mut rows = Transposed::new(index.shapes(), wanted, self.room_for(count, time));
         // Most of what a row costs are its values.
         self.each_row(list, Some(time), |shape, timestamp, values| {
             if time.contains(timestamp) {
@@ -108,43 +123,64 @@ impl Cache {
         (!rows.is_empty()).then_some(rows)
     }
 
-    /// Begins to read the rows of a series, of all fields, over those read before; `None` when there are none.
+    /// Rows that room is made for, of a list of so many.
+    fn room_for(&self, count: usize, time: TimeRange) -> usize {
+        let span = self.time_range();
+        let is_all = time.start <= span.start && span.end <= time.end;
+        if is_all { count } else { count.min(ROWS_OF_A_PART) }
+    }
+
+    /// Whether the rows of a series are out of order, and too many to be [`read`](Self::read) at once.
+    pub fn is_long_to_order(&self, position: SeriesPosition) -> bool {
+        let list = self.lists.get(position as usize);
+        list.is_some_and(|list| list.is_out_of_order() && list.rows() > ORDERED_AT_ONCE_MAX)
+    }
+
+    /// Begins to read a part of the rows of a series, over those read before; `None` when it has no rows.
     pub fn begin_reading(
         &self,
         index: &ActiveIndex,
         position: SeriesPosition,
+        part: Part<'_>,
         reused: &mut ReusedRows,
     ) -> Option<Walk> {
         let count = self.row_count(position);
         if count == 0 {
             return None;
         }
-        reused.begin(count);
+        reused.begin(part.time.map_or(count, |time| self.room_for(count, time)));
         let mut walk = self.walk(self.lists[position as usize]);
-        self.read_on(index, &mut walk, reused);
+        if walk.list.is_out_of_order() {
+            reused.scattered.begin(count);
+        }
+        self.read_on(index, &mut walk, part, reused);
         Some(walk)
     }
 
     /// Reads on for a while.
-    pub fn read_on(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) {
+    pub fn read_on(&self, index: &ActiveIndex, walk: &mut Walk, part: Part<'_>, reused: &mut ReusedRows) {
         if walk.list.is_out_of_order() {
-            return self.read_scattered(index, walk, reused);
+            return self.read_scattered(index, walk, part, reused);
         }
-        let mut rows = reused.go_on(index.shapes());
+        let mut rows = reused.go_on(index.shapes(), part.wanted);
         let until = rows.len() + ROWS_OF_A_STEP;
         while rows.len() < until
-            && self.walk_chunk(walk, None, |shape, time, values| rows.push(shape, time, values))
+            && self.walk_chunk(walk, part.time, |shape, time, values| {
+                if part.has(time) {
+                    rows.push(shape, time, values);
+                }
+            })
         {}
         reused.take_back(rows);
     }
 
     /// The same for rows out of order: finds all of them and their order, then reads them. Moving what stands in columns
     /// would cost several times as much.
-    fn read_scattered(&self, index: &ActiveIndex, walk: &mut Walk, reused: &mut ReusedRows) {
+    fn read_scattered(&self, index: &ActiveIndex, walk: &mut Walk, part: Part<'_>, reused: &mut ReusedRows) {
         if walk.address.is_some() {
             let until = walk.found as usize + ROWS_FOUND_IN_A_STEP;
             while walk.address.is_some() && (walk.found as usize) < until {
-                self.find_in_chunk(walk, &mut reused.scattered);
+                self.find_in_chunk(walk, part, &mut reused.scattered);
             }
             if walk.address.is_some() {
                 return;
@@ -157,7 +193,7 @@ impl Cache {
                 return;
             }
         }
-        let mut rows = reused.go_on(index.shapes());
+        let mut rows = reused.go_on(index.shapes(), part.wanted);
         let before = rows.len();
         let from = (walk.found - walk.unread) as usize;
         let step = (walk.unread as usize).min(ROWS_OF_A_STEP);
@@ -172,7 +208,7 @@ impl Cache {
     }
 
     /// Notes where the rows of the walk's next chunk lie.
-    fn find_in_chunk(&self, walk: &mut Walk, scattered: &mut Scattered) {
+    fn find_in_chunk(&self, walk: &mut Walk, part: Part<'_>, scattered: &mut Scattered) {
         let Some(address) = walk.address else { return };
         let chunk = self.chunk_of(&walk.list, address);
         walk.address = chunk.next;
@@ -184,6 +220,9 @@ impl Cache {
         let mut rows = chunk.rows;
         while !rows.is_empty() {
             let (shape, time, values) = next_row(&mut rows, &mut walk.state);
+            if !part.has(time) {
+                continue;
+            }
             let start = (end - rows.len() - values.len()) as u32;
             scattered.push(time, Place { shape, chunk: address, start, length: values.len() as u32 });
             walk.found += 1;

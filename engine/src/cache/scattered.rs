@@ -27,6 +27,13 @@ pub(super) struct Scattered {
 }
 
 impl Scattered {
+    /// Begins anew, with room for so many rows.
+    pub fn begin(&mut self, rows: usize) {
+        self.clear();
+        self.times.reserve(rows);
+        self.places.reserve(rows);
+    }
+
     pub fn clear(&mut self) {
         if self.times.len() > ROWS_KEPT {
             *self = Self::default();
@@ -59,7 +66,7 @@ impl Scattered {
 
 #[cfg(test)]
 mod tests {
-    use crate::cache::{Cache, ReusedRows};
+    use crate::cache::{Cache, Part, ReusedRows};
     use crate::index::active::ActiveIndex;
     use crate::model::batch::put_value;
     use crate::model::{BatchBuilder, FieldType, Rows, SeriesKey, TimeRange, Value};
@@ -102,10 +109,11 @@ mod tests {
         assert_eq!(all.columns[0].get(107), Some(Value::Integer(215)), "the later one of a time");
         let mut reused = ReusedRows::default();
         for _ in 0..2 {
-            let mut walk = cache.begin_reading(&index, position, &mut reused).expect("there are rows");
+            let mut walk =
+                cache.begin_reading(&index, position, Part::ALL, &mut reused).expect("there are rows");
             let mut steps = 1;
             while !walk.is_at_end() {
-                cache.read_on(&index, &mut walk, &mut reused);
+                cache.read_on(&index, &mut walk, Part::ALL, &mut reused);
                 steps += 1;
             }
             assert!(steps > 20, "it gives way in between: {steps}");
@@ -123,11 +131,12 @@ mod tests {
         assert_eq!(all.len(), 40_009);
         let mut reused = ReusedRows::default();
         let mut read = |steps_max: usize| -> (usize, Rows) {
-            let mut walk = cache.begin_reading(&index, position, &mut reused).expect("there are rows");
+            let mut walk =
+                cache.begin_reading(&index, position, Part::ALL, &mut reused).expect("there are rows");
             let (mut steps, mut step_ns_max) = (1, walk.found_ns());
             while !walk.is_at_end() && steps < steps_max {
                 let before = walk.found_ns();
-                cache.read_on(&index, &mut walk, &mut reused);
+                cache.read_on(&index, &mut walk, Part::ALL, &mut reused);
                 steps += 1;
                 step_ns_max = step_ns_max.max(walk.found_ns() - before);
             }

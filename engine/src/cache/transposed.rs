@@ -41,9 +41,17 @@ impl ReusedRows {
     }
 
     /// To take more rows of the series.
-    pub(super) fn go_on<'a>(&mut self, shapes: &'a [Rc<Shape>]) -> Transposed<'a> {
+    pub(super) fn go_on<'a>(
+        &mut self,
+        shapes: &'a [Rc<Shape>],
+        wanted: Option<&'a [Vec<u8>]>,
+    ) -> Transposed<'a> {
         let (rows, layout) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.layout));
-        Transposed { shapes, wanted: None, rows, capacity: self.capacity, layout }
+        Transposed { shapes, wanted: wanted.map(Wanted::new), rows, capacity: self.capacity, layout }
+    }
+
+    pub fn into_rows(self) -> Rows {
+        self.rows
     }
 
     pub(super) fn take_back(&mut self, rows: Transposed<'_>) {
@@ -189,13 +197,7 @@ impl<'a> Transposed<'a> {
 
 fn column_with(field: &Field, absent: usize, capacity: usize) -> Column {
     let mut column = Column::empty(field.field_type);
-    match &mut column.data {
-        ColumnData::Float(values) => values.reserve(capacity),
-        ColumnData::Integer(values) => values.reserve(capacity),
-        ColumnData::Unsigned(values) => values.reserve(capacity),
-        ColumnData::Boolean(values) => values.reserve(capacity),
-        ColumnData::String(values) => values.ends.reserve(capacity),
-    }
+    column.reserve(capacity);
     column.append_absent(absent);
     column
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use crate::cache::{Cache, ReusedRows};
+use crate::cache::{Cache, Part, ReusedRows, Walk};
 use crate::codec::Temperature;
 use crate::compact::Pace;
 use crate::disk::Disk;
@@ -50,17 +50,31 @@ pub(super) async fn read_series(
     rows: &mut ReusedRows,
     pace: &Pace,
 ) -> bool {
-    let Some(mut walk) = sealed.borrow().begin_reading(&index.borrow(), position, rows) else { return false };
+    let walk = sealed.borrow().begin_reading(&index.borrow(), position, Part::ALL, rows);
+    let Some(walk) = walk else { return false };
+    read_rest(index, sealed, walk, Part::ALL, rows, pace).await;
+    true
+}
+
+/// Reads what is left of a series that was begun, giving way in between.
+pub(crate) async fn read_rest(
+    index: &RefCell<ActiveIndex>,
+    cache: &RefCell<Cache>,
+    mut walk: Walk,
+    part: Part<'_>,
+    rows: &mut ReusedRows,
+    pace: &Pace,
+) {
     let (mut before, mut found_before_ns) = (0, 0);
     loop {
         let read = rows.len().saturating_sub(before) as u64;
         let found_ns = walk.found_ns() - found_before_ns;
         pace.spent(100 + READ_NS * read * (rows.columns.len() as u64 + 1) + found_ns).await;
         if walk.is_at_end() {
-            return true;
+            return;
         }
         (before, found_before_ns) = (rows.len(), walk.found_ns());
-        sealed.borrow().read_on(&index.borrow(), &mut walk, rows);
+        cache.borrow().read_on(&index.borrow(), &mut walk, part, rows);
     }
 }
 

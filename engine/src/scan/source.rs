@@ -330,7 +330,7 @@ impl<D: Disk> Sources<D> {
                 let newest = newest.and_then(|rows| cache.newest(position, time, wanted, rows));
                 let mut blocks = Vec::new();
                 let rows = match newest {
-                    None => cache.read(position, time, Some(wanted)),
+                    None => cache.read(position, time, Some(wanted), &self.pace).await,
                     Some(Newest { rows, older, looked_at }) => {
                         self.pace.spent(8 * looked_at as u64).await;
                         let body = Body::CachedOlder { position };
@@ -452,7 +452,7 @@ impl<D: Disk> Sources<D> {
             (Body::Cached(rows), _) => Ok(Rows::clone(rows)),
             (Body::CachedOlder { position }, Source::Cache(cache)) => {
                 let time = TimeRange::new(block.time_min, block.time_max.saturating_add(1));
-                let rows = cache.read(*position, time, Some(wanted)).unwrap_or_default();
+                let rows = cache.read(*position, time, Some(wanted), &self.pace).await.unwrap_or_default();
                 self.pace.spent(500 + 20 * (rows.len() * (rows.fields.len() + 1)) as u64).await;
                 Ok(rows)
             }

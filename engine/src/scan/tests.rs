@@ -561,7 +561,8 @@ fn the_newest_rows_of_a_cached_series_are_told_apart_when_there_are_many() {
         let mut told = 0;
         for cache in shards_of(&plain_writes(300)).await.into_iter().map(|shard| shard.cache) {
             for &position in cache.sorted(&Pace::new()).await.iter() {
-                let rows = cache.read(position, TimeRange::ALL, None).expect("a series of the cache");
+                let rows = cache.read(position, TimeRange::ALL, None, &Pace::new()).await;
+                let rows = rows.expect("a series of the cache");
                 let fields: Vec<Vec<u8>> = rows.fields.iter().map(|field| field.name.clone()).collect();
                 let Some(newest) = cache.newest(position, TimeRange::ALL, &fields, usize::MAX) else {
                     assert!(rows.len() <= 16);

@@ -194,7 +194,7 @@ pub async fn read_views(views: &[ShardView<SimDisk>]) -> Result<Model> {
         }
         for &position in view.cache.sorted(&Pace::new()).await.iter() {
             let all = TimeRange { start: i64::MIN, end: i64::MAX };
-            if let Some(rows) = view.cache.read(position, all, None) {
+            if let Some(rows) = view.cache.read(position, all, None, &Pace::new()).await {
                 let key = view.cache.with_key(position, <[u8]>::to_vec);
                 found.entry(key).or_default().append(&rows);
             }

@@ -1,0 +1,69 @@
+//! What a view of the caches reads while others go on.
+
+use futures_lite::future::{block_on, poll_once};
+
+use super::*;
+use crate::model::batch::put_value;
+use crate::model::{BatchBuilder, SeriesKey, Value};
+
+fn insert(view: &CacheView, cache: &RefCell<Cache>, times: impl Iterator<Item = i64>, sign: i64) {
+    let (key, mut builder) = (SeriesKey::build(b"m", &[]), BatchBuilder::new());
+    let series = builder.add_series(key.hash(), &key.0);
+    let fields = [(FieldType::Integer, &b"a"[..]), (FieldType::Integer, b"b")];
+    for time in times {
+        let fields = &fields[..1 + usize::from(time % 2 == 0)];
+        let shape = builder.add_shape(b"m", fields.iter().copied());
+        let mut values = Vec::new();
+        fields.iter().for_each(|_| put_value(&mut values, &Value::Integer(sign * time)));
+        builder.add_row(series, shape, time, &values);
+    }
+    cache.borrow_mut().insert(&mut view.index.borrow_mut(), &builder.finish(1, 1), &[]);
+}
+
+/// Two generations of rows that came in no order, some of them of the same times.
+fn view() -> CacheView {
+    let mut view = CacheView::new();
+    let sealed = Rc::new(RefCell::new(Cache::new()));
+    insert(&view, &sealed, (0..50_000).map(|row| row * 7_919 % 50_021), 1);
+    view.sealed = Some(sealed);
+    insert(&view, &view.hot, (0..20_000).map(|row| 40_000 + row * 7_919 % 20_011), -1);
+    view
+}
+
+#[test]
+fn rows_out_of_order_are_read_with_others_in_between_as_they_were_at_the_beginning() {
+    let view = view();
+    let some = TimeRange::new(1_000, 58_000);
+    for (time, wanted) in [(TimeRange::ALL, None), (some, None), (some, Some([b"b".to_vec()]))] {
+        let wanted = wanted.as_ref().map(|wanted| wanted.as_slice());
+        let expected = view.read_at_once(0, time, wanted).expect("there are rows");
+        let pace = Pace::new();
+        let mut reading = Box::pin(view.read(0, time, wanted, &pace));
+        let (mut gave_way, mut read) = (0, None);
+        while read.is_none() {
+            read = block_on(poll_once(&mut reading));
+            gave_way += 1;
+            if gave_way == 3 {
+                insert(&view, &view.hot, 1..50_000, 7);
+                view.hot.borrow_mut().delete(0, TimeRange::ALL);
+                insert(&view, &view.hot, (0..20_000).map(|row| 40_000 + row * 7_919 % 20_011), -1);
+            }
+        }
+        assert!(gave_way > 10, "{gave_way} times");
+        let mut read = read.flatten().expect("there are rows");
+        // Which field was seen first depends on the way.
+        if read.fields != expected.fields {
+            read.fields.reverse();
+            read.columns.reverse();
+        }
+        assert!(read == expected);
+    }
+}
+
+#[test]
+fn few_rows_out_of_order_are_read_at_once() {
+    let view = CacheView::new();
+    insert(&view, &view.hot, (0..1_000).rev(), 1);
+    let read = block_on(poll_once(view.read(0, TimeRange::ALL, None, &Pace::new())));
+    assert_eq!(read.flatten().map(|rows| rows.len()), Some(1_000));
+}
