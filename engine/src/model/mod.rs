@@ -9,6 +9,7 @@ pub mod column;
 pub mod field;
 pub mod id;
 pub mod kernel;
+mod row_order;
 pub mod rows;
 pub mod series_key;
 pub mod time;

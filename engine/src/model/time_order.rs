@@ -7,7 +7,7 @@
 //! Rows of one time stay in the order of arrival throughout. The times must be the same at every step, up to
 //! [`TimeOrder::clear`]; dropping it half way leaves nothing behind.
 
-use super::rows::time_order;
+use super::row_order::time_order;
 
 /// Rows ordered in one step, and those merged or copied: a quarter of a millisecond at most.
 const ROWS_OF_A_PIECE: usize = 4_096;
