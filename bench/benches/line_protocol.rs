@@ -106,8 +106,8 @@ fn options() -> Options {
 }
 
 fn parse<S: Sink>(body: &str, scratch: Scratch, sink: &mut S) -> Scratch {
-    let mut parser = Parser::new(body.as_bytes(), options(), scratch);
-    while parser.step(sink, 64 << 10) != Step::Done {}
+    let mut parser = Parser::new(options(), scratch);
+    while parser.step(body.as_bytes(), sink, 64 << 10) != Step::Done {}
     let (errors, scratch) = parser.into_errors();
     assert!(errors.is_none());
     scratch

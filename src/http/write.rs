@@ -3,17 +3,21 @@
 use std::rc::Rc;
 
 use http::Response;
-use tidemark_net::http1::{Answer, Body, Encoding, RequestBody};
+use tidemark_net::http1::{Answer, Body, Encoding, RequestBody, content_length};
+use tidemark_net::pool::Reservation;
 
 use super::{Head, Http, reply};
 use crate::cores::counters::{self, Active};
 use crate::error::ApiError;
 use crate::line_protocol::Precision;
 use crate::meta::Privilege;
-use crate::write::{Consistency, WriteError, WriteRequest};
+use crate::write::{Consistency, Early, Owners, WriteError, WriteRequest, Written};
 
 /// Bytes of a body that `write-tracing` logs.
 const TRACED_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes from which a body is read while it comes in; a shorter one is mostly there at once.
+const EARLY_BYTES_MIN: u64 = 64 << 10;
 
 /// Where the points of a request go.
 pub(super) struct Target<'a> {
@@ -91,6 +95,16 @@ impl Http {
         let started_ns = self.cores.runtime().monotonic_ns();
 
         let consistency = self.authorized_target(head, &target).await?;
+        let is_long = content_length(&head.parts.headers).is_none_or(|bytes| bytes >= EARLY_BYTES_MIN);
+        if is_long
+            && Encoding::of(&head.parts.headers) == Encoding::Identity
+            && !self.config.http.write_tracing
+            && let Some(early) = self.writer.begin(self.request(&target, consistency))
+        {
+            let written = self.write_early(head, body, early).await?;
+            counters::add(&counters.write_requests_ns, self.cores.runtime().monotonic_ns() - started_ns);
+            return written.map(|()| reply::no_content());
+        }
         let body = self.body(head, body).await?;
         if self.config.http.write_tracing {
             let text = String::from_utf8_lossy(&body[..body.len().min(TRACED_BYTES_MAX)]);
@@ -123,8 +137,11 @@ impl Http {
         consistency: Consistency,
         body: &[u8],
     ) -> Result<(), ApiError> {
-        let counters = self.cores.counters();
-        let request = WriteRequest {
+        self.count(self.writer.write_lines(&self.request(target, consistency), body).await)
+    }
+
+    fn request<'t>(&self, target: &Target<'t>, consistency: Consistency) -> WriteRequest<'t> {
+        WriteRequest {
             database: target.database,
             retention_policy: target.retention_policy,
             precision: target.precision,
@@ -132,8 +149,28 @@ impl Http {
             now: self.cores.runtime().wall_ns(),
             unsigned: false,
             validate_keys: self.config.data.validate_keys,
-        };
-        match self.writer.write_lines(&request, body).await {
+        }
+    }
+
+    /// Reads a body while it comes in; the outer error is one of the body, of which nothing is stored then.
+    async fn write_early(
+        &self,
+        head: &Head,
+        body: RequestBody,
+        mut early: Early<'_, '_, Owners>,
+    ) -> Result<Result<(), ApiError>, ApiError> {
+        let (limit, reservation) = self.reserve(head).await?;
+        let mut pieces = body.pieces(limit, reservation);
+        while let Some(piece) = pieces.next().await.inspect_err(|error| self.note_refusal(error))? {
+            early.push(&piece).await;
+        }
+        counters::add(&self.cores.counters().write_request_bytes, pieces.bytes());
+        Ok(self.count(early.finish().await))
+    }
+
+    fn count(&self, written: Result<Written, WriteError>) -> Result<(), ApiError> {
+        let counters = self.cores.counters();
+        match written {
             Ok(written) => {
                 counters::add(&counters.points_written_ok, written.points);
                 Ok(())
@@ -154,6 +191,13 @@ impl Http {
 
     /// The whole body, decompressed. It waits for room as long as a write may take.
     pub(super) async fn body(&self, head: &Head, body: RequestBody) -> Result<Body, ApiError> {
+        let (limit, reservation) = self.reserve(head).await?;
+        let collected = body.collect(Encoding::of(&head.parts.headers), limit, reservation).await;
+        Ok(collected.inspect_err(|error| self.note_refusal(error))?)
+    }
+
+    /// How long a body may be, and room for it.
+    async fn reserve(&self, head: &Head) -> Result<(u64, Reservation), ApiError> {
         let limit = match self.config.http.max_body_size.0 {
             0 => u64::MAX,
             limit => limit,
@@ -163,19 +207,19 @@ impl Http {
         let wait_max = self.config.coordinator.write_timeout.std();
         let reserved = self.cores.runtime().timeout(wait_max, self.bodies.reserve(first)).await;
         let refused = || counters::add(&self.cores.counters().bodies_refused, 1);
-        let reservation = match reserved {
-            Some(reserved) => reserved.inspect_err(|_| refused())?,
+        match reserved {
+            Some(reserved) => Ok((limit, reserved.inspect_err(|_| refused())?)),
             None => {
                 refused();
-                return Err(ApiError::overload("timed out waiting for room for the request's body"));
+                Err(ApiError::overload("timed out waiting for room for the request's body"))
             }
-        };
-        let collected = body.collect(Encoding::of(headers), limit, reservation).await;
-        Ok(collected.inspect_err(|error| {
-            if matches!(error, tidemark_net::Error::PoolFull { .. }) {
-                refused();
-            }
-        })?)
+        }
+    }
+
+    fn note_refusal(&self, error: &tidemark_net::Error) {
+        if matches!(error, tidemark_net::Error::PoolFull { .. }) {
+            counters::add(&self.cores.counters().bodies_refused, 1);
+        }
     }
 
     async fn authorize_write(self: &Rc<Self>, head: &Head, database: &str) -> Result<(), ApiError> {

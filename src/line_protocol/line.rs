@@ -81,6 +81,13 @@ pub(super) fn end_of_line(body: &[u8], at: usize) -> usize {
     body.len()
 }
 
+/// Whether the line that [`end_of_line`] says ends at `end` ends there whatever follows `body`.
+pub(super) fn ends_surely(body: &[u8], end: usize) -> bool {
+    // A backslash hides the byte after it only where another follows.
+    let may_be_hidden = end + 1 == body.len() && end > 0 && body[end - 1] == b'\\';
+    end < body.len() && !may_be_hidden
+}
+
 /// Where the first byte that is not blank stands at or after `at`.
 pub(super) fn skip_blanks(line: &[u8], mut at: usize) -> usize {
     while at < line.len() && is_blank(line[at]) {

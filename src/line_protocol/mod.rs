@@ -180,9 +180,7 @@ pub fn complete_line(bytes: &[u8]) -> Option<usize> {
         return Some(newline);
     }
     let end = line::end_of_line(bytes, 0);
-    // A backslash hides the byte after it only where another follows.
-    let may_be_hidden = end + 1 == bytes.len() && end > 0 && bytes[end - 1] == b'\\';
-    (end < bytes.len() && !may_be_hidden).then_some(end)
+    line::ends_surely(bytes, end).then_some(end)
 }
 
 /// Runs a body through the parser, fast path and plain reading side by side: what a fuzzer calls.

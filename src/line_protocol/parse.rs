@@ -19,7 +19,7 @@ pub enum Step {
     More,
     /// The sink paused; the same line comes again with the next step.
     Paused,
-    /// The body is read.
+    /// The body is read, or its piece as far as its lines are complete.
     Done,
 }
 
@@ -34,13 +34,15 @@ pub struct Scratch {
     pub(super) fast: Fast,
 }
 
-/// Reads one body. See the head of the module for the parts.
-pub struct Parser<'b> {
-    body: &'b [u8],
+/// Reads one body, whole or in pieces. See the head of the module for the parts.
+pub struct Parser {
     options: Options,
     /// Timestamp of points without one.
     now: i64,
+    /// What is read of the body, or of its current piece.
     at: usize,
+    /// More of the body follows after this piece.
+    is_piece: bool,
     line: u32,
     errors: String,
     lines_failed: u64,
@@ -56,18 +58,16 @@ enum Outcome {
     Bad(Reason),
 }
 
-impl<'b> Parser<'b> {
-    /// `body` must be below 4 GiB, the greatest that any input accepts.
-    pub fn new(body: &'b [u8], options: Options, mut scratch: Scratch) -> Self {
-        assert!(u32::try_from(body.len()).is_ok(), "BUG: a body beyond every limit");
+impl Parser {
+    pub fn new(options: Options, mut scratch: Scratch) -> Self {
         scratch.tables.begin_body();
         scratch.fast.begin_body();
         let now = options.precision.truncate(options.now);
         Self {
-            body,
             options,
             now,
             at: 0,
+            is_piece: false,
             line: 0,
             errors: String::new(),
             lines_failed: 0,
@@ -77,15 +77,29 @@ impl<'b> Parser<'b> {
         }
     }
 
-    /// Reads lines until about `bytes_max` bytes are done, or the sink pauses.
-    pub fn step<S: Sink>(&mut self, sink: &mut S, bytes_max: usize) -> Step {
+    /// Goes on with what follows the lines read so far. `is_last`: it goes to the body's end; else it must end in a
+    /// newline, and its last line is left unread when that newline may belong to the line.
+    pub fn begin_piece(&mut self, is_last: bool) {
+        self.at = 0;
+        self.is_piece = !is_last;
+    }
+
+    /// Bytes of the body, or of its current piece, whose lines are read.
+    pub fn consumed(&self) -> usize {
+        self.at
+    }
+
+    /// Reads lines until about `bytes_max` bytes are done, or the sink pauses. `body` is the same, or the same piece, from
+    /// step to step, and below 4 GiB, the greatest that any input accepts.
+    pub fn step<S: Sink>(&mut self, body: &[u8], sink: &mut S, bytes_max: usize) -> Step {
+        assert!(u32::try_from(body.len()).is_ok(), "BUG: a body beyond every limit");
         let stop = self.at.saturating_add(bytes_max);
-        while self.at < self.body.len() {
+        while self.at < body.len() {
             if self.at >= stop {
                 return Step::More;
             }
             if self.fast_path {
-                let (body, at, line, now) = (self.body, self.at, self.line, self.now);
+                let (at, line, now) = (self.at, self.line, self.now);
                 let (options, scratch) = (&self.options, &mut self.scratch);
                 let read = match scratch.tables.are_passing() {
                     true => passing::read_line(body, at, line, now, options, scratch, sink)
@@ -103,13 +117,18 @@ impl<'b> Parser<'b> {
                     fast::Read::Unknown => {}
                 }
             }
-            let end = line::end_of_line(self.body, self.at);
-            let start = line::skip_blanks(&self.body[..end], self.at);
-            if start < end && self.body[start] != b'#' {
-                match self.read_line(start, end, sink) {
+            let end = line::end_of_line(body, self.at);
+            if self.is_piece && !line::ends_surely(body, end) {
+                return Step::Done;
+            }
+            let start = line::skip_blanks(&body[..end], self.at);
+            if start < end && body[start] != b'#' {
+                // A quoted newline that never ends leaves one at the end of the last line.
+                let text = body[start..end].strip_suffix(b"\n").unwrap_or(&body[start..end]);
+                match self.read_line(text, sink) {
                     Outcome::Taken => {}
                     Outcome::Paused => return Step::Paused,
-                    Outcome::Bad(reason) => self.note_error(start, end, &reason),
+                    Outcome::Bad(reason) => self.note_error(text, &reason),
                 }
             }
             self.at = end + 1;
@@ -134,7 +153,7 @@ impl<'b> Parser<'b> {
         (errors, self.scratch)
     }
 
-    fn note_error(&mut self, start: usize, end: usize, reason: &str) {
+    fn note_error(&mut self, text: &[u8], reason: &str) {
         self.lines_failed += 1;
         if self.errors.len() > ERROR_BYTES_MAX {
             return;
@@ -142,9 +161,6 @@ impl<'b> Parser<'b> {
         if !self.errors.is_empty() {
             self.errors.push('\n');
         }
-        // A quoted newline that never ends leaves one at the end of the last line.
-        let text = &self.body[start..end];
-        let text = text.strip_suffix(b"\n").unwrap_or(text);
         self.errors.push_str("unable to parse '");
         self.errors.push_str(&String::from_utf8_lossy(text));
         self.errors.push_str("': ");
@@ -152,9 +168,7 @@ impl<'b> Parser<'b> {
     }
 
     /// The plain reading of one line.
-    fn read_line<S: Sink>(&mut self, start: usize, end: usize, sink: &mut S) -> Outcome {
-        let text = &self.body[start..end];
-        let text = text.strip_suffix(b"\n").unwrap_or(text);
+    fn read_line<S: Sink>(&mut self, text: &[u8], sink: &mut S) -> Outcome {
         let mut parsed = std::mem::take(&mut self.scratch.line);
         let outcome = match line::read(text, &self.options, &mut parsed) {
             Ok(()) => self.offer(text, &mut parsed, sink),
@@ -270,8 +284,10 @@ pub(super) fn fuzz(body: &[u8]) {
         let (again, mut scratch) = collect(body, unsigned, true, scratch);
         assert_eq!(again, plain, "BUG: read a second time, {:?} is another", String::from_utf8_lossy(body));
         scratch.tables.let_series_pass();
-        let (passing, _) = collect(body, unsigned, true, scratch);
+        let (passing, scratch) = collect(body, unsigned, true, scratch);
         assert_eq!(passing, plain, "BUG: read in passing, {:?} is another", String::from_utf8_lossy(body));
+        let pieces = collect_pieces(body, unsigned, scratch);
+        assert_eq!(pieces, plain, "BUG: read in pieces, {:?} is another", String::from_utf8_lossy(body));
     }
 }
 
@@ -310,17 +326,29 @@ impl Sink for Collected {
     }
 }
 
+fn fuzz_options(unsigned: bool) -> Options {
+    Options { precision: super::Precision::Nanosecond, now: 1_000_000_007, unsigned, validate_keys: false }
+}
+
+/// Reads a body in two pieces, cut after the last newline of its first half.
+fn collect_pieces(body: &[u8], unsigned: bool, scratch: Scratch) -> Collected {
+    let mut parser = Parser::new(fuzz_options(unsigned), scratch);
+    let mut sink = Collected { points: Vec::new(), refusals: Vec::new(), errors: None };
+    let cut = memchr::memrchr(b'\n', &body[..body.len() / 2]).map_or(0, |newline| newline + 1);
+    parser.begin_piece(false);
+    while parser.step(&body[..cut], &mut sink, 64) != Step::Done {}
+    let rest = &body[parser.consumed()..];
+    parser.begin_piece(true);
+    while parser.step(rest, &mut sink, 64) != Step::Done {}
+    sink.errors = parser.into_errors().0;
+    sink
+}
+
 fn collect(body: &[u8], unsigned: bool, fast_path: bool, scratch: Scratch) -> (Collected, Scratch) {
-    let options = Options {
-        precision: super::Precision::Nanosecond,
-        now: 1_000_000_007,
-        unsigned,
-        validate_keys: false,
-    };
-    let mut parser = Parser::new(body, options, scratch);
+    let mut parser = Parser::new(fuzz_options(unsigned), scratch);
     parser.fast_path = fast_path;
     let mut sink = Collected { points: Vec::new(), refusals: Vec::new(), errors: None };
-    while parser.step(&mut sink, 64) != Step::Done {}
+    while parser.step(body, &mut sink, 64) != Step::Done {}
     let scratch;
     (sink.errors, scratch) = parser.into_errors();
     (sink, scratch)

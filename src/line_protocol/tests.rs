@@ -59,9 +59,9 @@ fn options(precision: &str) -> Options {
 }
 
 fn parse_with(body: &[u8], options: Options) -> (Collector, Option<String>) {
-    let mut parser = Parser::new(body, options, Scratch::default());
+    let mut parser = Parser::new(options, Scratch::default());
     let mut sink = Collector::default();
-    while parser.step(&mut sink, 1 << 20) != Step::Done {}
+    while parser.step(body, &mut sink, 1 << 20) != Step::Done {}
     (sink, parser.into_errors().0)
 }
 
@@ -321,11 +321,11 @@ fn a_line_the_sink_paused_at_is_offered_again() {
         fn refuse(&mut self, _line: u32, _reason: &Refusal<'_>) {}
     }
     let body: String = (0..20).map(|at| format!("m,t=a value=1i,other=2 {at}\n")).collect();
-    let mut parser = Parser::new(body.as_bytes(), options(""), Scratch::default());
+    let mut parser = Parser::new(options(""), Scratch::default());
     let mut sink = Stubborn(Vec::new(), false);
     let mut pauses = 0;
     loop {
-        match parser.step(&mut sink, usize::MAX) {
+        match parser.step(body.as_bytes(), &mut sink, usize::MAX) {
             Step::Paused => pauses += 1,
             Step::More => {}
             Step::Done => break,
@@ -499,8 +499,8 @@ proptest! {
 fn ordinary_lines_take_the_fast_path() {
     let check = |line: &dyn Fn(usize) -> String, plain_lines: u64| {
         let body: String = (0..1_000).map(line).collect();
-        let mut parser = Parser::new(body.as_bytes(), options(""), Scratch::default());
-        assert_eq!(parser.step(&mut Collector::default(), usize::MAX), Step::Done);
+        let mut parser = Parser::new(options(""), Scratch::default());
+        assert_eq!(parser.step(body.as_bytes(), &mut Collector::default(), usize::MAX), Step::Done);
         assert!(parser.lines_fast() >= 1_000 - plain_lines, "{} of {}", parser.lines_fast(), line(7));
     };
     // The first of a shape is read the plain way, and the last bytes of a body are.
@@ -529,9 +529,9 @@ fn series_that_never_come_again_are_not_remembered_for_a_while() {
     };
     let mut scratch = Scratch::default();
     let read = |body: &str, scratch: Scratch| {
-        let mut parser = Parser::new(body.as_bytes(), options(""), scratch);
+        let mut parser = Parser::new(options(""), scratch);
         let mut sink = Numbers::default();
-        assert_eq!(parser.step(&mut sink, usize::MAX), Step::Done);
+        assert_eq!(parser.step(body.as_bytes(), &mut sink, usize::MAX), Step::Done);
         let fast = parser.lines_fast();
         (sink.0, fast, parser.into_errors().1)
     };

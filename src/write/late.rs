@@ -199,8 +199,8 @@ mod tests {
     fn write(late: &Late, body: &str) {
         let options =
             Options { precision: Precision::Nanosecond, now: 0, unsigned: false, validate_keys: false };
-        let mut parser = Parser::new(body.as_bytes(), options, Scratch::default());
-        parser.step(&mut late.noting("db", "rp"), usize::MAX);
+        let mut parser = Parser::new(options, Scratch::default());
+        parser.step(body.as_bytes(), &mut late.noting("db", "rp"), usize::MAX);
     }
 
     #[test]

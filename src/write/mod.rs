@@ -7,10 +7,11 @@
 //! 5. what was dropped is told in the words of the lowest line
 //! 6. who wants to know of what was stored is told: late points ([`late`]), copies ([`tap`])
 //!
-//! Nothing is written before the whole body is there; the caller sees to that by having it. A body of many megabytes is
-//! sent in several rounds, so that its batches never need as much memory again.
+//! Nothing is written before the whole body is there; the caller sees to that by having it, or hands it over as it comes
+//! in ([`early`]). A body of many megabytes is sent in several rounds, so that its batches never need as much memory again.
 
 pub mod consistency;
+pub mod early;
 pub mod error;
 pub mod late;
 pub mod owners;
@@ -20,7 +21,7 @@ pub mod tap;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use tidemark_engine::model::ShardGroupId;
 use tidemark_engine::store::{ShardWrite, WriteOutcome};
 
 pub use consistency::Consistency;
+pub use early::Early;
 pub use error::WriteError;
 pub use late::Late;
 pub use owners::Owners;
@@ -114,13 +116,16 @@ struct Spare {
 pub struct Writer<B> {
     backend: B,
     spare: RefCell<Vec<Spare>>,
+    /// Bodies that are read while they come in.
+    early: Cell<usize>,
     pub late: Late,
     pub taps: Taps,
 }
 
 impl<B: Backend> Writer<B> {
     pub fn new(backend: B) -> Self {
-        Self { backend, spare: RefCell::default(), late: Late::default(), taps: Taps::default() }
+        let (late, taps) = (Late::default(), Taps::default());
+        Self { backend, spare: RefCell::default(), early: Cell::default(), late, taps }
     }
 
     pub fn backend(&self) -> &B {
@@ -129,14 +134,22 @@ impl<B: Backend> Writer<B> {
 
     /// Stores every point of `body` that can be; durable when it answers.
     pub async fn write_lines(&self, request: &WriteRequest<'_>, body: &[u8]) -> Result<Written, WriteError> {
-        let mut spare = self.spare.borrow_mut().pop().unwrap_or_default();
+        let mut spare = self.take_spare();
         let result = self.write_with(request, body, &mut spare).await;
         self.tell(request, body, &mut spare, &result).await;
+        self.keep_spare(spare);
+        result
+    }
+
+    fn take_spare(&self) -> Spare {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn keep_spare(&self, spare: Spare) {
         let mut kept = self.spare.borrow_mut();
         if kept.len() < SPARE_MAX {
             kept.push(spare);
         }
-        result
     }
 
     async fn write_with(
@@ -147,19 +160,30 @@ impl<B: Backend> Writer<B> {
     ) -> Result<Written, WriteError> {
         let Spare { scratch, router } = spare;
         router.begin(self.policy(request)?, request.now);
-        let mut parser = Parser::new(body, request.options(), std::mem::take(scratch));
+        let mut parser = Parser::new(request.options(), std::mem::take(scratch));
+        self.read_to_end(request, body, &mut parser, router).await?;
+        let errors;
+        (errors, *scratch) = parser.into_errors();
+        answer(router.points(), &router.drops, errors)
+    }
+
+    /// Reads what the parser has not read of a body, or of its last piece, and sends everything.
+    async fn read_to_end(
+        &self,
+        request: &WriteRequest<'_>,
+        body: &[u8],
+        parser: &mut Parser,
+        router: &mut Router,
+    ) -> Result<(), WriteError> {
         loop {
-            match parser.step(router, SLICE_BYTES) {
+            match parser.step(body, router, SLICE_BYTES) {
                 Step::Paused | Step::More if router.is_full() => self.send(router).await?,
                 Step::Paused => self.make_group(request, router).await?,
                 Step::More => self.backend.give_way().await,
                 Step::Done => break,
             }
         }
-        self.send(router).await?;
-        let errors;
-        (errors, *scratch) = parser.into_errors();
-        answer(router.points(), &router.drops, errors)
+        self.send(router).await
     }
 
     /// Step 6: reads the body a second time if anybody wants to know of it.
@@ -197,8 +221,8 @@ impl<B: Backend> Writer<B> {
         spare: &mut Spare,
         sink: &mut impl Sink,
     ) {
-        let mut parser = Parser::new(body, request.options(), std::mem::take(&mut spare.scratch));
-        while parser.step(sink, SLICE_BYTES) == Step::More {
+        let mut parser = Parser::new(request.options(), std::mem::take(&mut spare.scratch));
+        while parser.step(body, sink, SLICE_BYTES) == Step::More {
             self.backend.give_way().await;
         }
         spare.scratch = parser.into_errors().1;

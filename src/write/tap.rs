@@ -121,7 +121,7 @@ mod tests {
             validate_keys: false,
         };
         let mut copying = Copying::default();
-        Parser::new(body.as_bytes(), options, Scratch::default()).step(&mut copying, usize::MAX);
+        Parser::new(options, Scratch::default()).step(body.as_bytes(), &mut copying, usize::MAX);
         let lines = copying.into_lines();
         assert_eq!(lines.points, 4);
         assert_eq!(

@@ -134,7 +134,18 @@ impl Backend for Fake {
     }
 }
 
-fn request(policy: &str) -> WriteRequest<'_> {
+impl Fake {
+    pub(crate) fn groups_made(&self) -> u64 {
+        self.groups_made.get()
+    }
+
+    /// Drops every database.
+    pub(crate) fn drop_all(&self) {
+        *self.data.borrow_mut() = Arc::new(Data::default());
+    }
+}
+
+pub(crate) fn request(policy: &str) -> WriteRequest<'_> {
     WriteRequest {
         database: "db",
         retention_policy: policy,
@@ -148,6 +159,12 @@ fn request(policy: &str) -> WriteRequest<'_> {
 
 fn write(writer: &Writer<Fake>, body: &str) -> Result<Written, WriteError> {
     block_on(writer.write_lines(&request(""), body.as_bytes()))
+}
+
+/// All batches that arrived, byte by byte, by core and shard.
+pub(crate) fn sent(writer: &Writer<Fake>) -> Vec<((usize, u64), Vec<Vec<u8>>)> {
+    let bytes = |batches: &Vec<Batch>| batches.iter().map(|batch| batch.as_bytes().to_vec()).collect();
+    writer.backend().arrived.borrow().iter().map(|(place, batches)| (*place, bytes(batches))).collect()
 }
 
 /// Series keys and timestamps of all that arrived.

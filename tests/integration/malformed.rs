@@ -236,5 +236,18 @@ fn malformed_requests_get_the_known_status_and_text_and_change_nothing() {
     ] {
         assert_eq!(status_line(&client, bytes), status, "{what}");
     }
+    // Bodies whose lines are read while they come in: one that ends early, one that becomes too long.
+    let lines = "m v=4 1\n".repeat(10_000);
+    let mut cut = b"POST /write?db=db HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n".to_vec();
+    cut.extend_from_slice(lines.as_bytes());
+    let mut stream = TcpStream::connect(&client.address).expect("the server accepts");
+    stream.write_all(&cut).expect("sent");
+    stream.shutdown(std::net::Shutdown::Write).expect("shut down");
+    let _ = stream.read_to_end(&mut Vec::new());
+    let mut endless = b"POST /write?db=db HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..2 {
+        endless.extend_from_slice(format!("{:x}\r\n{lines}\r\n", lines.len()).as_bytes());
+    }
+    assert_eq!(status_line(&client, &endless), "HTTP/1.1 413 Payload Too Large");
     assert_eq!(state(&client), before, "a malformed request changed something");
 }

@@ -1,7 +1,7 @@
-//! A request's body, collected once into one buffer whose bytes are reserved before they are read.
+//! A request's body, whole or in the pieces it comes in, whose bytes are reserved before they are read.
 //!
-//! The length is known (no compression, Content-Length): the caller reserves it all. Else the buffer grows by steps of
-//! 1 MiB, each reserved first. Limits count decompressed bytes too.
+//! The length is known (no compression, Content-Length): the caller reserves it all. Else the reservation grows by steps of
+//! 1 MiB. Limits count decompressed bytes too.
 
 use std::future::poll_fn;
 use std::io::{self, Write};
@@ -92,6 +92,12 @@ impl RequestBody {
         })
     }
 
+    /// To read the body as it is, piece by piece. `reservation` is what was reserved for it so far.
+    pub fn pieces(self, bytes_max: u64, reservation: Reservation) -> Pieces {
+        self.connection.is_reading_body.set(true);
+        Pieces { body: self, allowance: Allowance { bytes: 0, bytes_max, reservation } }
+    }
+
     /// Reads the body to its end. `reservation` is what was reserved for it so far.
     pub async fn collect(
         mut self,
@@ -167,42 +173,86 @@ fn gzip_error(buffer: &mut Buffer, error: io::Error) -> Error {
     }
 }
 
+/// A body that is read piece by piece; its bytes go back to the pool when it is dropped.
+pub struct Pieces {
+    body: RequestBody,
+    allowance: Allowance,
+}
+
+impl Pieces {
+    /// The bytes that came next; `None` at the end of the body.
+    pub async fn next(&mut self) -> Result<Option<bytes::Bytes>> {
+        let next = match self.body.frame().await {
+            Ok(Some(piece)) => self.allowance.take(piece.len()).map(|()| Some(piece)),
+            end => end,
+        };
+        if !matches!(next, Ok(Some(_))) {
+            self.body.connection.is_reading_body.set(false);
+        }
+        next
+    }
+
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.allowance.bytes
+    }
+}
+
+/// Bytes of a body that have come, and how many may.
+struct Allowance {
+    bytes: u64,
+    bytes_max: u64,
+    reservation: Reservation,
+}
+
+impl Allowance {
+    /// Counts bytes that came, and reserves more when it must.
+    fn take(&mut self, count: usize) -> Result<()> {
+        let wanted = self.bytes + count as u64;
+        if wanted > self.bytes_max {
+            return Err(Error::TooLarge { bytes_max: self.bytes_max });
+        }
+        if wanted > self.reservation.bytes() {
+            let missing = wanted - self.reservation.bytes();
+            self.reservation.grow(missing.next_multiple_of(BODY_STEP_BYTES))?;
+        }
+        self.bytes = wanted;
+        Ok(())
+    }
+}
+
 /// Grows only by what was reserved.
 struct Buffer {
     bytes: Vec<u8>,
-    bytes_max: u64,
-    reservation: Option<Reservation>,
+    /// `None` once its bytes are taken.
+    allowance: Option<Allowance>,
     refusal: Option<Error>,
 }
 
 impl Buffer {
     fn new(bytes_max: u64, reservation: Reservation) -> Self {
         let bytes = Vec::with_capacity(reservation.bytes() as usize);
-        Self { bytes, bytes_max, reservation: Some(reservation), refusal: None }
+        Self { bytes, allowance: Some(Allowance { bytes: 0, bytes_max, reservation }), refusal: None }
     }
 
     fn spent() -> Self {
-        Self { bytes: Vec::new(), bytes_max: 0, reservation: None, refusal: None }
+        Self { bytes: Vec::new(), allowance: None, refusal: None }
     }
 
     fn push(&mut self, data: &[u8]) -> Result<()> {
         let wanted = (self.bytes.len() + data.len()) as u64;
-        if wanted > self.bytes_max {
-            return Err(Error::TooLarge { bytes_max: self.bytes_max });
-        }
-        let reservation = self.reservation.as_mut().ok_or(Error::PoolFull { wanted, limit: 0 })?;
-        if wanted > reservation.bytes() {
-            let missing = wanted - reservation.bytes();
-            reservation.grow(missing.next_multiple_of(BODY_STEP_BYTES))?;
-            self.bytes.reserve_exact(reservation.bytes() as usize - self.bytes.len());
+        let allowance = self.allowance.as_mut().ok_or(Error::PoolFull { wanted, limit: 0 })?;
+        allowance.take(data.len())?;
+        if self.bytes.capacity() < wanted as usize {
+            self.bytes.reserve_exact(allowance.reservation.bytes() as usize - self.bytes.len());
         }
         self.bytes.extend_from_slice(data);
         Ok(())
     }
 
     fn into_body(self) -> Result<Body> {
-        let reservation = self.reservation.ok_or(Error::PoolFull { wanted: 0, limit: 0 })?;
-        Ok(Body { bytes: self.bytes, reservation })
+        let allowance = self.allowance.ok_or(Error::PoolFull { wanted: 0, limit: 0 })?;
+        Ok(Body { bytes: self.bytes, reservation: allowance.reservation })
     }
 }
 

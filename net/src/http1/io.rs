@@ -1,8 +1,7 @@
 //! A futures stream as hyper wants it.
 //!
-//! hyper lends memory that may be uninitialised. It is zeroed before a stream sees it, so that nothing here depends on a
-//! stream's good manners; and no more of it is lent on than reads have lately filled, because a request is mostly far
-//! smaller than the memory, and a stream with nothing to read is asked in vain.
+//! hyper lends memory that may be uninitialised. What a socket has is read into it as it is; before a stream sees memory
+//! otherwise, it is zeroed, so that nothing here depends on a stream's good manners, and therefore little is lent.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -13,14 +12,12 @@ use std::task::{Context, Poll, ready};
 use super::Connection;
 use crate::socket::Stream;
 
-/// Memory lent to a stream's first read, and at least.
-const LENT_BYTES_MIN: usize = 8 << 10;
+/// Memory zeroed and lent to a stream that must be waited for, or that cannot read otherwise.
+const LENT_BYTES_MAX: usize = 8 << 10;
 
 pub(super) struct HyperIo<S> {
     stream: S,
-    /// Memory lent to the next read at most.
-    lent_bytes: usize,
-    /// The last read found nothing: the next one is asked with little, and mostly in vain.
+    /// The last read found nothing: the next one is mostly in vain, unless the stream has been woken.
     is_waiting: bool,
     /// Keeps the books of an accepted connection.
     connection: Option<Rc<Connection>>,
@@ -28,12 +25,12 @@ pub(super) struct HyperIo<S> {
 
 impl<S: Stream> HyperIo<S> {
     pub(super) fn new(stream: S, connection: Rc<Connection>) -> Self {
-        Self { stream, lent_bytes: LENT_BYTES_MIN, is_waiting: false, connection: Some(connection) }
+        Self { stream, is_waiting: false, connection: Some(connection) }
     }
 
     /// Of a connection this side has opened.
     pub(super) fn outgoing(stream: S) -> Self {
-        Self { stream, lent_bytes: LENT_BYTES_MIN, is_waiting: false, connection: None }
+        Self { stream, is_waiting: false, connection: None }
     }
 }
 
@@ -45,25 +42,24 @@ impl<S: Stream> hyper::rt::Read for HyperIo<S> {
     ) -> Poll<std::io::Result<()>> {
         // SAFETY: the memory is only written to, never made uninitialised.
         let memory = unsafe { cursor.as_mut() };
-        let lent = if self.is_waiting { LENT_BYTES_MIN } else { self.lent_bytes };
-        let lent = memory.len().min(lent);
-        let memory = &mut memory[..lent];
-        memory.fill(MaybeUninit::new(0));
-        // SAFETY: every byte has just been set.
-        let buffer = unsafe { &mut *(std::ptr::from_mut(memory) as *mut [u8]) };
-        let length = buffer.len();
-        let was_waiting = std::mem::replace(&mut self.is_waiting, true);
-        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.is_waiting = false;
-        assert!(count <= length, "BUG: a stream read more than the buffer holds");
-        // SAFETY: `count` bytes were set by the stream, and by us before.
-        unsafe { cursor.advance(count) };
-        self.lent_bytes = match count {
-            _ if was_waiting => self.lent_bytes,
-            _ if count == self.lent_bytes => self.lent_bytes * 2,
-            _ if count < length / 4 => (self.lent_bytes / 2).max(LENT_BYTES_MIN),
-            _ => self.lent_bytes,
+        let there = if self.is_waiting { None } else { self.stream.read_now(memory) };
+        let count = match there {
+            Some(count) => count?,
+            None => {
+                let lent = memory.len().min(LENT_BYTES_MAX);
+                let memory = &mut memory[..lent];
+                memory.fill(MaybeUninit::new(0));
+                // SAFETY: every byte has just been set.
+                let buffer = unsafe { &mut *(std::ptr::from_mut(memory) as *mut [u8]) };
+                self.is_waiting = true;
+                let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+                self.is_waiting = false;
+                assert!(count <= lent, "BUG: a stream read more than the buffer holds");
+                count
+            }
         };
+        // SAFETY: `count` bytes were set, by the stream, or by the kernel as `read_now` promises.
+        unsafe { cursor.advance(count) };
         if let Some(connection) = &self.connection {
             connection.note_read(count);
         }

@@ -27,7 +27,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 
 pub use answer::{Answer, ChunkSender, answer_length};
-pub use body::{Body, Encoding, RequestBody};
+pub use body::{Body, Encoding, Pieces, RequestBody, content_length};
 
 use crate::error::{Error, Result};
 use crate::limits;

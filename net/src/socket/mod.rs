@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -18,6 +19,12 @@ pub mod uring;
 /// A connection of one core. Dropping it closes it.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     fn peer(&self) -> Peer;
+
+    /// Reads what is there without waiting, into memory that need not be set. `None`: nothing is there, or only
+    /// [`AsyncRead::poll_read`] can tell. Some count (0 at the end): so many bytes of the memory are set, from its first.
+    fn read_now(&mut self, _memory: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {
+        None
+    }
 }
 
 /// Any stream: one indirect call beside a system call is nothing.
@@ -26,6 +33,10 @@ pub type BoxStream = Box<dyn Stream>;
 impl Stream for BoxStream {
     fn peer(&self) -> Peer {
         (**self).peer()
+    }
+
+    fn read_now(&mut self, memory: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {
+        (**self).read_now(memory)
     }
 }
 

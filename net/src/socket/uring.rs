@@ -4,6 +4,7 @@
 //! wait for old connections (SO_REUSEADDR), which glommio's own constructors do not ask for.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
@@ -190,6 +191,17 @@ impl SocketStream {
 impl Stream for SocketStream {
     fn peer(&self) -> Peer {
         self.peer
+    }
+
+    fn read_now(&mut self, memory: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {
+        // SAFETY: the descriptor stays open as long as `stream`, which outlives this borrow.
+        let raw = unsafe { std::os::fd::BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
+        match socket2::SockRef::from(&raw).recv_with_flags(memory, libc::MSG_DONTWAIT) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                None
+            }
+            read => Some(read),
+        }
     }
 }
 
