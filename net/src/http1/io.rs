@@ -43,8 +43,8 @@ impl<S: Stream> hyper::rt::Read for HyperIo<S> {
         // SAFETY: the memory is only written to, never made uninitialised.
         let memory = unsafe { cursor.as_mut() };
         let there = if self.is_waiting { None } else { self.stream.read_now(memory) };
-        let count = match there {
-            Some(count) => count?,
+        let (count, most) = match there {
+            Some(count) => (count?, memory.len()),
             None => {
                 let lent = memory.len().min(LENT_BYTES_MAX);
                 let memory = &mut memory[..lent];
@@ -54,10 +54,10 @@ impl<S: Stream> hyper::rt::Read for HyperIo<S> {
                 self.is_waiting = true;
                 let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
                 self.is_waiting = false;
-                assert!(count <= lent, "BUG: a stream read more than the buffer holds");
-                count
+                (count, lent)
             }
         };
+        assert!(count <= most, "BUG: a stream read more than the buffer holds");
         // SAFETY: `count` bytes were set, by the stream, or by the kernel as `read_now` promises.
         unsafe { cursor.advance(count) };
         if let Some(connection) = &self.connection {
