@@ -4,7 +4,9 @@
 //! 1. the questions alone, one client, in turn;
 //! 2. writes as fast as they are taken: the machine's rate;
 //! 3. writes alone at a part of that rate;
-//! 4. both at once.
+//! 4. both at once;
+//! 5. the questions alone again, after a pause: the writes have made the data they are about longer by months, and that
+//!    is a difference, too.
 //!
 //! The written points follow the loaded ones in time. Their bodies are made once; for every further pass the timestamps
 //! in them are moved on, so that no point comes twice.
@@ -43,7 +45,7 @@ pub struct Options {
         default_value = "single-groupby-1-1-1,single-groupby-5-1-12,cpu-max-all-8,double-groupby-1,high-cpu-1,lastpoint"
     )]
     only: Vec<String>,
-    /// Seconds of each of the four parts.
+    /// Seconds of each of the five parts.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
     /// Lines a write.
@@ -59,6 +61,9 @@ pub struct Options {
     /// what CPU the writes leave.
     #[arg(long, default_value_t = 0.0)]
     questions_per_second: f64,
+    /// Seconds before the last part, for files to be written and merged.
+    #[arg(long, default_value_t = 15)]
+    settle: u64,
     /// Also prints one line of JSON.
     #[arg(long)]
     json: bool,
@@ -151,6 +156,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     });
     let (beside, loaded) = (beside?, loaded?);
     let stolen_ticks = stolen_ticks() - stolen_before;
+    std::thread::sleep(Duration::from_secs(options.settle));
+    let idle_after = ask(options, &AtomicBool::new(false), time)?;
 
     let mut report = Report::default();
     let ms = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
@@ -166,7 +173,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         report.figure(&format!("batch_ms_p99_{name}"), ms(histogram, 0.99));
     }
     report.figure("batch_p99_times", ms(&beside.latency_us, 0.99) / ms(&alone.latency_us, 0.99));
-    for (name, asked) in [("idle", &idle), ("loaded", &loaded)] {
+    for (name, asked) in [("idle", &idle), ("loaded", &loaded), ("idle_after", &idle_after)] {
         report.count(&format!("queries_{name}"), asked.all.len());
         report.figure(&format!("query_ms_p50_{name}"), ms(&asked.all, 0.5));
         report.figure(&format!("query_ms_p99_{name}"), ms(&asked.all, 0.99));
@@ -175,15 +182,13 @@ pub fn run(options: &Options) -> Result<(), String> {
     // In hundredths of a second of one CPU.
     report.figure("stolen_percent_of_a_cpu", stolen_ticks as f64 / options.seconds as f64);
     report.figure("query_p99_times", ms(&loaded.all, 0.99) / ms(&idle.all, 0.99));
+    report.figure("query_p99_times_same_data", ms(&loaded.all, 0.99) / ms(&idle_after.all, 0.99));
     for (at, name) in options.only.iter().enumerate() {
-        let (idle, loaded) = (&idle.by_question[at], &loaded.by_question[at]);
-        let text = format!(
-            "idle {:.2} / {:.2}, loaded {:.2} / {:.2} ms",
-            ms(idle, 0.5),
-            ms(idle, 0.99),
-            ms(loaded, 0.5),
-            ms(loaded, 0.99)
-        );
+        let parts = [("idle", &idle), ("loaded", &loaded), ("after", &idle_after)].map(|(part, asked)| {
+            let asked = &asked.by_question[at];
+            format!("{part} {:.2} / {:.2}", ms(asked, 0.5), ms(asked, 0.99))
+        });
+        let text = format!("{} ms", parts.join(", "));
         report.text(name, text);
     }
     if let Some(server) = &server {
