@@ -73,7 +73,7 @@ impl<B: Backend> Early<'_, '_, B> {
             bytes = &bytes[newline + 1..];
             let mut rest = std::mem::take(&mut self.rest);
             let read = self.read(&rest).await;
-            self.is_stopped = read < rest.len();
+            self.is_stopped |= read < rest.len();
             rest.drain(..read);
             self.rest = rest;
         }
