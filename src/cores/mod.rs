@@ -248,15 +248,15 @@ impl Cores {
         version
     }
 
-    /// The core that owns the shard at `position` of its group.
-    pub fn core_of(&self, group: ShardGroupId, position: usize) -> usize {
-        placement::core_of(group, position, self.count())
+    /// The core that owns the shard at `position` of the `shards` of a group.
+    pub fn core_of(&self, group: ShardGroupId, position: usize, shards: usize) -> usize {
+        placement::core_of(group, position, shards, self.count())
     }
 
     /// As [`core_of`](Self::core_of), by id.
     pub fn core_of_shard(&self, group: &ShardGroupInfo, shard: ShardId) -> Option<usize> {
         let position = group.shards.iter().position(|info| info.id == shard)?;
-        Some(self.core_of(group.id, position))
+        Some(self.core_of(group.id, position, group.shards.len()))
     }
 
     /// Asks a core. `Error::Full`: its mailbox had no room for as long as a write may take.
@@ -444,7 +444,8 @@ impl Cores {
             for policy in &database.retention_policies {
                 for group in policy.live_groups() {
                     for (position, shard) in group.shards.iter().enumerate() {
-                        placements.insert(shard.id, self.core_of(group.id, position));
+                        let core = self.core_of(group.id, position, group.shards.len());
+                        placements.insert(shard.id, core);
                     }
                 }
             }

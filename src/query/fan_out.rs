@@ -135,7 +135,7 @@ impl FanOut {
         };
         for group in policy.groups_in(time) {
             for (position, shard) in group.shards.iter().enumerate() {
-                let core = self.cores.core_of(group.id, position);
+                let core = self.cores.core_of(group.id, position, group.shards.len());
                 by_core.entry(core).or_default().push(ShardRef { shard: shard.id, group: group.id });
             }
         }

@@ -212,7 +212,7 @@ async fn carry_out(cores: &Cores, delete: &PendingDelete) -> Result<()> {
         for group in policy.groups_in(delete.time) {
             groups.push(group.id);
             for (position, shard) in group.shards.iter().enumerate() {
-                let core = cores.core_of(group.id, position);
+                let core = cores.core_of(group.id, position, group.shards.len());
                 shards[core].push(ShardRef { shard: shard.id, group: group.id });
             }
         }

@@ -55,8 +55,8 @@ pub trait Backend {
     async fn create_shard_group(&self, database: &str, policy: &str, timestamp: i64)
     -> Result<(), MetaError>;
 
-    /// The core that owns the shard at `position` of a group.
-    fn core_of(&self, group: ShardGroupId, position: usize) -> usize;
+    /// The core that owns the shard at `position` of the `shards` of a group.
+    fn core_of(&self, group: ShardGroupId, position: usize, shards: usize) -> usize;
 
     /// Version and node of a batch made now.
     fn version(&self) -> (u64, u64);
@@ -264,7 +264,7 @@ impl<B: Backend> Writer<B> {
         let (version, node) = self.backend.version();
         let mut by_core: Vec<(usize, Vec<ShardWrite>, Vec<RoutedLines>)> = Vec::new();
         for routed in router.take(version, node) {
-            let core = self.backend.core_of(routed.write.group, routed.position);
+            let core = self.backend.core_of(routed.write.group, routed.position, routed.shards);
             let (write, lines) = routed.split();
             match by_core.iter_mut().find(|(known, ..)| *known == core) {
                 Some((_, writes, all)) => {

@@ -43,8 +43,8 @@ impl Backend for Owners {
         self.cores.propose(command).await.map(|_| ())
     }
 
-    fn core_of(&self, group: ShardGroupId, position: usize) -> usize {
-        self.cores.core_of(group, position)
+    fn core_of(&self, group: ShardGroupId, position: usize, shards: usize) -> usize {
+        self.cores.core_of(group, position, shards)
     }
 
     fn version(&self) -> (u64, u64) {

@@ -68,8 +68,9 @@ struct Route {
 struct Building {
     shard: ShardId,
     group: ShardGroupId,
-    /// The shard's position in its group: that decides its core.
+    /// The shard's position in its group, and how many that has: they decide its core.
     position: usize,
+    shards: usize,
     builder: BatchBuilder,
     /// Of each row.
     lines: Vec<u32>,
@@ -90,8 +91,9 @@ struct Place {
 /// A finished batch and what is needed to understand its outcome.
 pub struct Routed {
     pub write: ShardWrite,
-    /// The shard's position in its group.
+    /// The shard's position in its group, and how many that has.
     pub position: usize,
+    pub shards: usize,
     lines: Vec<u32>,
 }
 
@@ -143,6 +145,7 @@ impl Router {
                     batch: building.builder.finish(version, node),
                 },
                 position: building.position,
+                shards: building.shards,
                 lines: std::mem::take(&mut building.lines),
             })
             .collect();
@@ -211,7 +214,7 @@ impl Router {
         let building = &mut self.batches[self.batch_count];
         building.shard = route.shards[position];
         building.group = route.id;
-        building.position = position;
+        (building.position, building.shards) = (position, route.shards.len());
         self.batch_count += 1;
         route.batches[position] = self.batch_count as u32;
         self.batch_count as u32 - 1
