@@ -18,7 +18,6 @@ use crate::limits::COMPACTION_FILES_MAX;
 use crate::model::ShardId;
 use crate::shard::{FileSet, Shard};
 use crate::tsm::FileMeta;
-use crate::tsm::block::STATISTICS_ROWS_MIN;
 
 /// A cold shard that is nearly full is made full after so long.
 const OVERDUE_NS: u64 = 4 * 3600 * 1_000_000_000;
@@ -29,9 +28,9 @@ const WAL_REST_NS: u64 = 10 * 1_000_000_000;
 /// Of the live WAL's limit, above this part the shard that holds it back is snapshotted.
 const WAL_PART_MAX: (u64, u64) = (3, 4);
 
-/// Rows per series below which a snapshot waits for more: a file of many small blocks costs as much by the series as by
-/// the row, and is soon merged. Blocks of fewer rows have no statistics either.
-pub(super) const SPARSE_ROWS: u64 = STATISTICS_ROWS_MIN as u64;
+/// Rows per series below which a snapshot waits for more: a block costs as much by itself as some hundred rows do, when it
+/// is written and again when it is merged.
+const SPARSE_ROWS: u64 = 512;
 /// So many times the usual bytes of rows are held then.
 const SPARSE_FACTOR: u64 = 8;
 

@@ -8,13 +8,18 @@
 use std::rc::Rc;
 
 use super::Store;
-use super::background::{SPARSE_ROWS, entry_of};
+use super::background::entry_of;
 use crate::codec::Temperature;
 use crate::compact::merge::Merge;
 use crate::compact::plan::{FILES_MIN, FULL_UNFULL_PART, LEVEL_FULL};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::shard::{FileSet, Shard};
+use crate::tsm::block::STATISTICS_ROWS_MIN;
+
+/// Rows per series of a cache that is combined: fewer than these. Blocks of so few have no statistics, and cost by the
+/// series alone.
+const SMALL_ROWS: u64 = STATISTICS_ROWS_MIN as u64;
 
 /// Files of more bytes are left to merges that go step by step.
 const FILE_BYTES_MAX: u64 = 128 << 20;
@@ -24,7 +29,7 @@ impl<D: Disk> Store<D> {
     pub(super) fn combines(&self, shard: &Shard<D>) -> bool {
         let inner = &*self.0;
         let cached = shard.charged.get();
-        if inner.options.cold_codec || cached.rows >= SPARSE_ROWS * cached.series {
+        if inner.options.cold_codec || cached.rows >= SMALL_ROWS * cached.series {
             return false;
         }
         let Some(set) = shard.known_files() else { return false };
