@@ -63,6 +63,14 @@ pub struct Cache {
     time_max: i64,
     /// Least and greatest version of the batches in it.
     versions: Option<(Version, Version)>,
+    entered: Entered,
+}
+
+/// Series and shapes that got their first row in a generation.
+#[derive(Debug, Default)]
+pub struct Entered {
+    pub series: Vec<SeriesPosition>,
+    pub shapes: Vec<ShapePosition>,
 }
 
 /// (hybrid clock, node) of a batch.
@@ -143,7 +151,13 @@ impl Cache {
             time_min: i64::MAX,
             time_max: i64::MIN,
             versions: None,
+            entered: Entered::default(),
         }
+    }
+
+    /// Those that entered since this was called last, and maybe others.
+    pub fn take_entered(&mut self) -> Entered {
+        std::mem::take(&mut self.entered)
     }
 
     /// The least and the greatest version of the batches in it.
@@ -167,11 +181,6 @@ impl Cache {
     /// Series that have rows here.
     pub fn series(&self) -> u64 {
         self.series
-    }
-
-    /// Shapes that have rows here.
-    pub fn shapes_used(&self) -> usize {
-        self.shape_rows.iter().filter(|rows| **rows > 0).count()
     }
 
     /// The span of the timestamps, wider than need be after deletes; empty without rows.
@@ -288,6 +297,7 @@ impl Cache {
         list.tail_used += length as u32;
         if is_first {
             self.series += 1;
+            self.entered.series.push(position);
         } else if timestamp <= list.last_time {
             list.rows |= OUT_OF_ORDER;
         }
@@ -301,6 +311,9 @@ impl Cache {
             self.shape_rows.resize(shape as usize + 1, 0);
         }
         self.shape_rows[shape as usize] += 1;
+        if self.shape_rows[shape as usize] == 1 {
+            self.entered.shapes.push(shape);
+        }
         self.time_min = self.time_min.min(timestamp);
         self.time_max = self.time_max.max(timestamp);
         true

@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::cache::{Cache, Inserted, Newest, Part, ReusedRows, newest};
+use crate::cache::{Cache, Entered, Inserted, Newest, Part, ReusedRows, newest};
 use crate::compact::Pace;
 use crate::compact::file::{ShardFile, file_name, is_file_name};
 use crate::compact::manifest::Manifest;
@@ -442,9 +442,18 @@ impl<D: Disk> Shard<D> {
         let cache = self.cache.borrow();
         let mut index = cache.index.borrow_mut();
         let mut hot = cache.hot.borrow_mut();
-        let before = (hot.series(), hot.shapes_used());
         let inserted = hot.insert(&mut index, batch, refused);
-        (inserted, before != (hot.series(), hot.shapes_used()))
+        let Entered { series, shapes } = hot.take_entered();
+        // A generation begins empty; what it meets has mostly rows in files.
+        let mut is_new = false;
+        series.into_iter().for_each(|position| is_new |= index.meet_series(position));
+        shapes.into_iter().for_each(|position| is_new |= index.meet_shape(position));
+        (inserted, is_new)
+    }
+
+    /// Something is deleted: series, fields and tag keys may be gone, and would be new if they came again.
+    pub(crate) fn forget_met(&self) {
+        self.cache.borrow().index.borrow_mut().forget_met();
     }
 
     /// Counts a batch that was written.
@@ -505,6 +514,9 @@ impl<D: Disk> Shard<D> {
 
     /// Tombstones come into force, or out of it, without the manifest on the disk.
     pub(crate) fn go_ahead(&self, set: FileSet<D>, is_ahead: bool) {
+        if is_ahead {
+            self.forget_met();
+        }
         *self.files.borrow_mut() = Some(set);
         self.is_ahead.set(is_ahead);
     }
@@ -544,5 +556,5 @@ fn shrink_index(cache: &mut CacheView) {
     cache.index = Rc::new(RefCell::new(successor));
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sim"))]
 mod tests;

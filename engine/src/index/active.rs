@@ -58,6 +58,20 @@ pub struct ActiveIndex {
     shapes: Vec<Rc<Shape>>,
     shape_positions: HashMap<Vec<u8>, ShapePosition>,
     shape_bytes: u64,
+    /// Bits by position: those that were met with rows since the last delete.
+    series_met: Vec<u64>,
+    shapes_met: Vec<u64>,
+}
+
+/// Sets a bit; whether it was not set before.
+fn set_bit(words: &mut Vec<u64>, at: u32) -> bool {
+    let (word, bit) = (at as usize / 64, 1 << (at % 64));
+    if words.len() <= word {
+        words.resize(word + 1, 0);
+    }
+    let is_new = words[word] & bit == 0;
+    words[word] |= bit;
+    is_new
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +117,7 @@ impl ActiveIndex {
             + self.slots.bytes()
             + self.key_bytes
             + self.shape_bytes
+            + ((self.series_met.capacity() + self.shapes_met.capacity()) * 8) as u64
     }
 
     #[inline]
@@ -208,6 +223,22 @@ impl ActiveIndex {
         let entries = &self.entries;
         self.slots.insert(hash, position, |at| entries[at as usize].hash);
         Some(position)
+    }
+
+    /// Notes that a series has rows; whether it may have had none before.
+    pub fn meet_series(&mut self, position: SeriesPosition) -> bool {
+        set_bit(&mut self.series_met, position)
+    }
+
+    /// As [`meet_series`](Self::meet_series), of a shape.
+    pub fn meet_shape(&mut self, position: ShapePosition) -> bool {
+        set_bit(&mut self.shapes_met, position)
+    }
+
+    /// Any series and shape may be without rows now.
+    pub fn forget_met(&mut self) {
+        self.series_met.fill(0);
+        self.shapes_met.fill(0);
     }
 
     pub fn shape(&self, position: ShapePosition) -> &Rc<Shape> {

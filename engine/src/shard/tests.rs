@@ -3,8 +3,9 @@
 use futures_lite::future::{block_on, poll_once};
 
 use super::*;
+use crate::disk::sim::SimDisk;
 use crate::model::batch::put_value;
-use crate::model::{BatchBuilder, SeriesKey, Value};
+use crate::model::{BatchBuilder, SeriesKey, ShardGroupId, Value};
 
 fn insert(view: &CacheView, cache: &RefCell<Cache>, times: impl Iterator<Item = i64>, sign: i64) {
     let (key, mut builder) = (SeriesKey::build(b"m", &[]), BatchBuilder::new());
@@ -66,4 +67,33 @@ fn few_rows_out_of_order_are_read_at_once() {
     insert(&view, &view.hot, (0..1_000).rev(), 1);
     let read = block_on(poll_once(view.read(0, TimeRange::ALL, None, &Pace::new())));
     assert_eq!(read.flatten().map(|rows| rows.len()), Some(1_000));
+}
+
+#[test]
+fn series_and_fields_are_new_until_they_were_met_and_again_after_a_delete() {
+    let shard: Shard<SimDisk> = Shard::new(ShardRef { shard: ShardId(1), group: ShardGroupId(1) });
+    let is_new = |tag: &[u8], field: &[u8], refused: &[bool]| {
+        let (key, mut builder) = (SeriesKey::build(b"m", &[(b"t", tag)]), BatchBuilder::new());
+        let series = builder.add_series(key.hash(), &key.0);
+        let shape = builder.add_shape(b"m", [(FieldType::Integer, field)].into_iter());
+        let mut values = Vec::new();
+        put_value(&mut values, &Value::Integer(1));
+        builder.add_row(series, shape, 1, &values);
+        shard.insert(&builder.finish(1, 1), refused, 0, 1).1
+    };
+    assert!(!is_new(b"a", b"f", &[true]), "no row of it was taken");
+    assert!(is_new(b"a", b"f", &[]));
+    assert!(is_new(b"b", b"f", &[]), "a series");
+    assert!(is_new(b"b", b"g", &[]), "a field");
+    assert!(!is_new(b"a", b"g", &[]), "both are known");
+
+    shard.seal(None);
+    assert!(!is_new(b"a", b"f", &[]), "the next generation meets what the one before had");
+
+    let (cache, all) = (shard.cache(), TimeRange::ALL);
+    cache.delete(0, all);
+    shard.forget_met();
+    assert!(is_new(b"a", b"f", &[]), "it comes back");
+    assert!(!is_new(b"a", b"f", &[]));
+    assert!(is_new(b"b", b"f", &[]), "any other may have gone as well");
 }

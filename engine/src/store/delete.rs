@@ -88,6 +88,7 @@ impl<D: Disk> Store<D> {
         if cache.is_empty() || !cache.time_range().overlaps(&time) {
             return;
         }
+        shard.forget_met();
         let count = cache.index().borrow().len();
         for start in (0..count).step_by(SORT_RUN_MAX) {
             let end = count.min(start + SORT_RUN_MAX);
@@ -98,6 +99,7 @@ impl<D: Disk> Store<D> {
             }
             self.0.pace.spent(200 * (end - start) as u64).await;
         }
+        shard.forget_met();
         self.charge(shard);
     }
 
