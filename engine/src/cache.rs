@@ -155,7 +155,7 @@ impl Cache {
         }
     }
 
-    /// Those that entered since this was called last, and maybe others.
+    /// Those that entered with the last insert. Call it after each.
     pub fn take_entered(&mut self) -> Entered {
         std::mem::take(&mut self.entered)
     }
@@ -435,6 +435,8 @@ impl Cache {
         for (shape, timestamp, values) in kept {
             self.append(position, shape, timestamp, &values);
         }
+        // It was here before; and positions may mean other series before anybody takes these.
+        self.entered = Entered::default();
         removed as u64
     }
 

@@ -96,4 +96,20 @@ fn series_and_fields_are_new_until_they_were_met_and_again_after_a_delete() {
     assert!(is_new(b"a", b"f", &[]), "it comes back");
     assert!(!is_new(b"a", b"f", &[]));
     assert!(is_new(b"b", b"f", &[]), "any other may have gone as well");
+
+    // What a delete leaves is written anew; that is no entrance, as positions may change before the next insert.
+    let row_at = |time| {
+        let (key, mut builder) = (SeriesKey::build(b"m", &[(b"t", b"c")]), BatchBuilder::new());
+        let (series, fields) = (builder.add_series(key.hash(), &key.0), [(FieldType::Integer, &b"f"[..])]);
+        let shape = builder.add_shape(b"m", fields.into_iter());
+        let mut values = Vec::new();
+        put_value(&mut values, &Value::Integer(1));
+        builder.add_row(series, shape, time, &values);
+        builder.finish(1, 1)
+    };
+    shard.insert(&row_at(1), &[], 0, 2);
+    shard.insert(&row_at(2), &[], 0, 3);
+    cache.delete(2, TimeRange::new(0, 2));
+    let entered = cache.hot.borrow_mut().take_entered();
+    assert_eq!((cache.row_count(2), entered.series.len()), (1, 0));
 }
