@@ -4,6 +4,8 @@
 //! statement. Successive pieces with the same name and tags are one series. A sink that waits (because its client
 //! is slow) stops the scan behind it.
 
+use std::rc::Rc;
+
 use tidemark_engine::model::{Column, ColumnData};
 
 use super::error::Result;
@@ -86,7 +88,8 @@ pub struct Series {
     pub name: Vec<u8>,
     /// Sorted by key; empty: the series has no tags.
     pub tags: Vec<(Vec<u8>, Vec<u8>)>,
-    pub columns: Vec<Vec<u8>>,
+    /// Shared by all pieces of an answer.
+    pub columns: Rc<[Vec<u8>]>,
     /// One per column.
     pub values: Vec<Cells>,
     /// The zone whose clock times are shown in; `None` is UTC.

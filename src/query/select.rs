@@ -1,5 +1,7 @@
 //! SELECT from statement to pieces of the answer.
 
+use std::rc::Rc;
+
 use tidemark_engine::model::{Column, FieldType};
 
 use crate::influxql::ast::{Fill, SelectStatement};
@@ -81,13 +83,12 @@ pub async fn select<D: DataSource, S: ResultSink>(
     Ok(())
 }
 
-fn header(plan: &Plan, time_name: &str) -> Vec<Vec<u8>> {
-    let mut columns = vec![time_name.as_bytes().to_vec()];
-    columns.extend(plan.names.iter().map(|name| name.clone().into_bytes()));
-    columns
+fn header(plan: &Plan, time_name: &str) -> Rc<[Vec<u8>]> {
+    let names = plan.names.iter().map(String::as_str);
+    std::iter::once(time_name).chain(names).map(|name| name.as_bytes().to_vec()).collect()
 }
 
-fn piece(plan: &Plan, columns: &[Vec<u8>], batch: RowBatch) -> Series {
+fn piece(plan: &Plan, columns: &Rc<[Vec<u8>]>, batch: RowBatch) -> Series {
     let mut values = Vec::with_capacity(columns.len());
     values.push(Cells::Times(batch.times));
     let columns_out = batch.columns.into_iter().zip(&plan.outputs);
@@ -100,7 +101,7 @@ fn piece(plan: &Plan, columns: &[Vec<u8>], batch: RowBatch) -> Series {
             .zip(&batch.series.tags)
             .map(|(name, value)| (name.clone().into_bytes(), value.clone()))
             .collect(),
-        columns: columns.to_vec(),
+        columns: columns.clone(),
         values,
         zone: plan.windows.zone,
         cut: Cut::Rows,

@@ -111,6 +111,13 @@ impl Column {
         Self { data, present: None }
     }
 
+    /// A column of one value.
+    pub fn of(value: &Value) -> Self {
+        let mut column = Self::empty(value.field_type());
+        column.push(Some(value));
+        column
+    }
+
     /// A column of `rows` absent values.
     pub fn absent(field_type: FieldType, rows: usize) -> Self {
         let mut column = Self::empty(field_type);

@@ -50,6 +50,9 @@ struct Lane {
     /// No row lies outside; narrower once the blocks are listed.
     span: TimeRange,
     blocks: Option<VecDeque<Block>>,
+    /// Where blocks lie that were left out when these were listed; they are listed when these are done with.
+    older: Option<TimeRange>,
+    is_listed_before: bool,
     /// What is left of the block read last.
     head: Option<Rows>,
     /// Deleted in this lane's source.
@@ -90,7 +93,15 @@ impl Cursor {
             .into_iter()
             .map(|found| (sources.span(found.occurrence), found))
             .filter(|(span, _)| span.overlaps(&time))
-            .map(|(span, found)| Lane { found, span, blocks: None, head: None, removed: Vec::new() })
+            .map(|(span, found)| Lane {
+                found,
+                span,
+                blocks: None,
+                older: None,
+                is_listed_before: false,
+                head: None,
+                removed: Vec::new(),
+            })
             .collect();
         Self { lanes, time, descending, rows_wanted }
     }
@@ -196,6 +207,12 @@ impl Cursor {
             {
                 blocks.pop_front();
             }
+            if lane.head.is_none()
+                && lane.blocks.as_ref().is_some_and(VecDeque::is_empty)
+                && let Some(older) = lane.older.take()
+            {
+                (lane.span, lane.blocks) = (older, None);
+            }
         }
         self.lanes
             .iter()
@@ -211,15 +228,20 @@ impl Cursor {
         key: &[u8],
         wanted: &[Vec<u8>],
     ) -> Result<()> {
-        let newest = self.descending.then_some(self.rows_wanted);
-        let listed = sources.list(&self.lanes[lane].found, key, wanted, self.time, newest).await?;
+        let Lane { found, span, is_listed_before, .. } = &self.lanes[lane];
+        // When the newest were not enough, all others may be wanted.
+        let newest = (self.descending && !is_listed_before).then_some(self.rows_wanted);
+        let time = TimeRange::new(self.time.start.max(span.start), self.time.end.min(span.end));
+        let listed = sources.list(found, key, wanted, time, newest).await?;
         let mut blocks = VecDeque::from(listed.blocks);
         if self.descending {
             blocks.make_contiguous().reverse();
         }
         let lane = &mut self.lanes[lane];
-        lane.found.blocks = KnownBlocks::Nothing;
-        lane.blocks = Some(blocks);
+        if listed.older.is_none() {
+            lane.found.blocks = KnownBlocks::Nothing;
+        }
+        (lane.blocks, lane.older, lane.is_listed_before) = (Some(blocks), listed.older, true);
         lane.removed = listed.removed;
         Ok(())
     }

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use super::filter::{Division, Program, SeriesProgram, Verdict, keep_selected};
 use super::request::{ScanColumn, ScanRequest};
 use crate::error::Result;
-use crate::model::{Bitmap, Column, ColumnData, FieldType, Rows, StringColumn, series_key};
+use crate::model::{Bitmap, Column, ColumnData, FieldType, Rows, StringColumn, Value, series_key};
 
 /// What to decode and how to hand it on. One per scan.
 pub struct Projection {
@@ -152,6 +152,30 @@ impl Projection {
         let mut rows = OutputRows { times, columns };
         self.drop_rows_without_field(&mut rows);
         rows
+    }
+
+    /// The one row of a series at `time`, without a row filter, out of what `value` says of its stored fields: `None` when it
+    /// does not say, `Some(None)` when there is none. `None` also when the row may be one to be left out.
+    pub fn project_one(
+        &self,
+        series: &SeriesProjection,
+        time: i64,
+        value: impl Fn(&[u8]) -> Option<Option<Value>>,
+    ) -> Option<OutputRows> {
+        let mut is_kept = false;
+        let mut columns: Vec<Column> = Vec::with_capacity(self.outputs.len());
+        for (output, tag) in self.outputs.iter().zip(&series.tags) {
+            columns.push(match output {
+                Output::Field { wanted, as_type, cast } => {
+                    let column = value(&self.wanted[*wanted])?.map(|value| Column::of(&value));
+                    let column = column.and_then(|column| converted(column, *as_type, *cast));
+                    is_kept |= column.is_some();
+                    column.unwrap_or_else(|| Column::absent_rows(*as_type, 1))
+                }
+                Output::Tag { .. } => tag_column(tag.as_deref(), 1),
+            });
+        }
+        is_kept.then(|| OutputRows { times: vec![time], columns })
     }
 
     /// Whether some output has a value in each of these rows, so that none of them is left out.

@@ -113,6 +113,15 @@ impl SeriesRows {
                             continue;
                         }
                     }
+                    if rows_max == 1
+                        && let Some(row) = self.edge(reading, &unread)
+                    {
+                        reading.sources.pace.spent(ROW_UNITS * row.columns.len() as u64).await;
+                        if unread.block.rows > 1 {
+                            self.cursor.put_back(unread, row.times[0]);
+                        }
+                        return Ok(Some(row));
+                    }
                     let (rows, is_cut) = self.read(reading, &unread, rows_max).await?;
                     (rows, Some(unread), is_cut)
                 }
@@ -141,6 +150,20 @@ impl SeriesRows {
         }
     }
 
+    /// The row of an unread block that comes first in the direction, where it is known without reading the block.
+    fn edge<D: Disk>(&self, reading: &Reading<'_, D>, unread: &Unread) -> Option<OutputRows> {
+        let Reading { sources, projection, descending, .. } = *reading;
+        if self.projection.filter().is_some() || !unread.is_whole {
+            return None;
+        }
+        let block = &unread.block;
+        if let Some(row) = sources.cached_edge(block, descending) {
+            return projection.keeps_every_row(&row).then(|| projection.project(&self.projection, row));
+        }
+        let time = if descending { block.time_max } else { block.time_min };
+        projection.project_one(&self.projection, time, |field| sources.edge_value(block, field, descending))
+    }
+
     /// Reads a block, or of one that no row is filtered out of the `rows_max` rows that come first; whether it has
     /// more.
     async fn read<D: Disk>(
@@ -151,14 +174,6 @@ impl SeriesRows {
     ) -> Result<(Rows, bool)> {
         let wanted = &reading.projection.wanted;
         let is_filtered = self.projection.filter().is_some();
-        if rows_max == 1
-            && !is_filtered
-            && unread.is_whole
-            && let Some(row) = reading.sources.edge(&unread.block, wanted, reading.descending)
-            && reading.projection.keeps_every_row(&row)
-        {
-            return Ok((row, unread.block.rows > 1));
-        }
         let rows = self.cursor.read(reading.sources, unread, wanted).await?;
         if rows.len() <= rows_max || is_filtered || !reading.projection.keeps_every_row(&rows) {
             return Ok((rows, false));

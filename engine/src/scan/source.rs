@@ -181,6 +181,8 @@ enum Body {
 /// The blocks of an occurrence in time order, and the spans of time deleted in its source.
 pub struct Listed {
     pub blocks: Vec<Block>,
+    /// Where blocks lie that are not listed, before those that are.
+    pub older: Option<TimeRange>,
     pub removed: Vec<TimeRange>,
 }
 
@@ -209,6 +211,9 @@ pub enum Reads {
 
 /// Nanoseconds, about, that listing a block takes.
 const LISTED_NS: u64 = 100;
+
+/// The same for passing over all blocks in a page that are older than the newest.
+const NEWEST_LISTED_NS: u64 = 2_000;
 
 /// See the module's head. One per scan.
 pub struct Sources<D: Disk> {
@@ -315,7 +320,7 @@ impl<D: Disk> Sources<D> {
     }
 
     /// The blocks of an occurrence that overlap `time`. `newest`: the last rows will be read first, and maybe no more than
-    /// so many.
+    /// so many; older blocks may be left out.
     pub async fn list(
         &self,
         found: &Found,
@@ -350,17 +355,24 @@ impl<D: Disk> Sources<D> {
                         body: Body::Cached(Rc::new(rows)),
                     })
                 }));
-                Ok(Listed { blocks, removed: Vec::new() })
+                Ok(Listed { blocks, older: None, removed: Vec::new() })
             }
             Source::File { file, .. } => {
-                let found = match &found.blocks {
-                    KnownBlocks::Listed(blocks) => blocks.clone(),
-                    KnownBlocks::Unlisted(unlisted) => {
+                let mut older = None;
+                let found: Rc<[BlockEntry]> = match (&found.blocks, newest) {
+                    (KnownBlocks::Listed(blocks), _) => blocks.clone(),
+                    (KnownBlocks::Unlisted(unlisted), Some(rows)) => {
+                        let newest = file.reader.list_newest(unlisted, time, rows)?;
+                        self.pace.spent(NEWEST_LISTED_NS).await;
+                        older = newest.older;
+                        newest.blocks.into()
+                    }
+                    (KnownBlocks::Unlisted(unlisted), None) => {
                         let blocks = file.reader.list(unlisted)?;
                         self.pace.spent(LISTED_NS * blocks.len() as u64).await;
                         blocks.into()
                     }
-                    KnownBlocks::Nothing => {
+                    (KnownBlocks::Nothing, _) => {
                         self.pace.spent(5_000).await;
                         let series = file.reader.series_at(position, time).await?;
                         series.map(|series| series.blocks.into()).unwrap_or_default()
@@ -383,7 +395,7 @@ impl<D: Disk> Sources<D> {
                         },
                     })
                     .collect();
-                Ok(Listed { blocks, removed: file.masks_of(key) })
+                Ok(Listed { blocks, older, removed: file.masks_of(key) })
             }
         }
     }
@@ -412,23 +424,34 @@ impl<D: Disk> Sources<D> {
         if found.next().is_some() { None } else { Some(Some(ColumnFacts::of(summary))) }
     }
 
+    /// The first or last value of a column of an unread block in a file, if every row has one: `None` when what is known
+    /// does not say, `Some(None)` when the block does not have the column.
+    pub fn edge_value(&self, block: &Block, field: &[u8], is_last: bool) -> Option<Option<Value>> {
+        let Some(facts) = self.facts(block, field)? else { return Some(None) };
+        if facts.count != block.rows {
+            return None;
+        }
+        Some(Some(if is_last { facts.last } else { facts.first }?))
+    }
+
+    /// The first or last row of an unread block of a cache.
+    pub fn cached_edge(&self, block: &Block, is_last: bool) -> Option<Rows> {
+        let Body::Cached(rows) = &block.body else { return None };
+        let at = if is_last { rows.len().checked_sub(1)? } else { 0 };
+        Some(rows.part(at, at + 1))
+    }
+
     /// The first or last row of an unread block, out of what is known of it; `None` when that does not say.
     pub fn edge(&self, block: &Block, wanted: &[Vec<u8>], is_last: bool) -> Option<Rows> {
-        if let Body::Cached(rows) = &block.body {
-            let at = if is_last { rows.len().checked_sub(1)? } else { 0 };
-            return Some(rows.part(at, at + 1));
+        if let Some(row) = self.cached_edge(block, is_last) {
+            return Some(row);
         }
         let time = if is_last { block.time_max } else { block.time_min };
         let mut rows = Rows { times: vec![time], fields: Vec::new(), columns: Vec::new() };
         for name in wanted {
-            let Some(facts) = self.facts(block, name)? else { continue };
-            if facts.count != block.rows {
-                return None;
-            }
-            let mut column = Column::empty(facts.field_type);
-            column.push(Some(&if is_last { facts.last } else { facts.first }?));
-            rows.fields.push(Field { name: name.clone(), field_type: facts.field_type });
-            rows.columns.push(column);
+            let Some(value) = self.edge_value(block, name, is_last)? else { continue };
+            rows.fields.push(Field { name: name.clone(), field_type: value.field_type() });
+            rows.columns.push(Column::of(&value));
         }
         (!rows.fields.is_empty()).then_some(rows)
     }

@@ -32,7 +32,8 @@ use crate::codec::varint::{
 };
 use crate::model::TimeRange;
 pub(super) use crate::model::batch::shared_prefix;
-use std::ops::Range;
+use std::collections::VecDeque;
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 /// One read of a page is one series found; smaller pages make the top level bigger, which stays in memory.
@@ -435,6 +436,42 @@ impl IndexPage {
         entries: Range<usize>,
         out: &mut Vec<BlockEntry>,
     ) -> Result<(), DecodeError> {
+        self.each_block(entries, |block| out.push(BlockEntry { page: self.clone(), block }))
+    }
+
+    /// The last entries of a series that overlap `time`: as few as have `rows` rows.
+    pub fn newest_blocks(
+        self: &Rc<Self>,
+        entries: Range<usize>,
+        time: TimeRange,
+        rows: usize,
+    ) -> Result<NewestBlocks, DecodeError> {
+        let (mut newest, mut newest_rows) = (VecDeque::<PlacedBlock>::new(), 0);
+        let mut older: Option<TimeRange> = None;
+        self.each_block(entries, |block| {
+            if !block.overlaps(&time) {
+                return;
+            }
+            newest_rows += block.rows as usize;
+            newest.push_back(block);
+            while let Some(first) = newest.front().copied()
+                && newest_rows - first.rows as usize >= rows
+            {
+                newest_rows -= first.rows as usize;
+                let start = older.map_or(first.min_time, |older| older.start);
+                older = Some(TimeRange::new(start, first.max_time.saturating_add(1)));
+                newest.pop_front();
+            }
+        })?;
+        let entry = |block| BlockEntry { page: self.clone(), block };
+        Ok(NewestBlocks { blocks: newest.into_iter().map(entry).collect(), older })
+    }
+
+    fn each_block(
+        &self,
+        entries: Range<usize>,
+        mut each: impl FnMut(PlacedBlock),
+    ) -> Result<(), DecodeError> {
         const BAD: DecodeError = DecodeError("block entry");
         let end = entries.end;
         let mut bytes = self.bytes.get(entries).ok_or(BAD)?;
@@ -463,8 +500,7 @@ impl IndexPage {
             if rows == 0 || data_at.checked_add(data_length).is_none_or(|data_end| data_end > self.offset) {
                 return Err(BAD);
             }
-            out.push(BlockEntry {
-                page: self.clone(),
+            each(PlacedBlock {
                 table_at: table_at as u32,
                 table_length: table_length as u32,
                 shape: shape as u32,
@@ -482,10 +518,24 @@ impl IndexPage {
     }
 }
 
+/// What [`IndexPage::newest_blocks`] finds.
+pub struct NewestBlocks {
+    /// In time order.
+    pub blocks: Vec<BlockEntry>,
+    /// Where the others lie that overlap the time asked for, if there are any.
+    pub older: Option<TimeRange>,
+}
+
 /// One block, as its entry describes it. Cheap to clone; keeps its page in memory.
 #[derive(Debug, Clone)]
 pub struct BlockEntry {
     page: Rc<IndexPage>,
+    block: PlacedBlock,
+}
+
+/// What an entry says of its block.
+#[derive(Debug, Clone, Copy)]
+pub struct PlacedBlock {
     table_at: u32,
     table_length: u32,
     shape: u32,
@@ -503,6 +553,21 @@ pub struct BlockEntry {
     pub data_length: u64,
 }
 
+impl Deref for BlockEntry {
+    type Target = PlacedBlock;
+
+    fn deref(&self) -> &PlacedBlock {
+        &self.block
+    }
+}
+
+impl PlacedBlock {
+    /// Whether some row may lie in the range.
+    pub fn overlaps(&self, range: &TimeRange) -> bool {
+        self.min_time < range.end && self.max_time >= range.start
+    }
+}
+
 impl BlockEntry {
     pub fn shape(&self) -> &BlockShape {
         &self.page.shapes[self.shape as usize]
@@ -515,11 +580,6 @@ impl BlockEntry {
             max_time: self.max_time,
             is_inline: self.is_inline,
         }
-    }
-
-    /// Whether some row may lie in the range.
-    pub fn overlaps(&self, range: &TimeRange) -> bool {
-        self.min_time < range.end && self.max_time >= range.start
     }
 
     /// Where the entry's page stands in the file, for errors.

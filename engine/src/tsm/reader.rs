@@ -5,7 +5,7 @@ mod blocks;
 
 use super::block_cache::{BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
-use super::index::{BlockEntry, IndexPage, TopLevel, decompress_page};
+use super::index::{BlockEntry, IndexPage, NewestBlocks, TopLevel, decompress_page};
 use super::key_set::{KeySet, KeySets};
 use super::schema::Schema;
 use super::statistics::Statistics;
@@ -264,6 +264,17 @@ impl<D: Disk> TsmReader<D> {
         let UnlistedBlocks { page, entries } = unlisted;
         self.damaged(page.offset, page.blocks(entries.clone(), &mut blocks))?;
         Ok(blocks)
+    }
+
+    /// The last of the blocks that overlap `time`: as few as have `rows` rows.
+    pub fn list_newest(
+        &self,
+        unlisted: &UnlistedBlocks,
+        time: TimeRange,
+        rows: usize,
+    ) -> Result<NewestBlocks> {
+        let UnlistedBlocks { page, entries } = unlisted;
+        self.damaged(page.offset, page.newest_blocks(entries.clone(), time, rows))
     }
 
     /// A cursor over all series that reads each page once and leaves the block cache to others.

@@ -1,5 +1,7 @@
 //! CSV: a header per statement, then `name,tags,values…` per row.
 
+use std::rc::Rc;
+
 use tidemark_engine::model::series_key::escape_tag_into;
 use tidemark_engine::model::{Column, ColumnData};
 
@@ -13,7 +15,7 @@ pub struct CsvEncoder {
     options: Options,
     pub(super) out: Vec<u8>,
     /// Columns of the header written last in this statement.
-    columns: Option<Vec<Vec<u8>>>,
+    columns: Option<Rc<[Vec<u8>]>>,
     any: bool,
 }
 
@@ -33,7 +35,7 @@ impl CsvEncoder {
             }
             self.any = true;
             self.out.extend_from_slice(b"name,tags");
-            for column in &series.columns {
+            for column in &*series.columns {
                 self.out.push(b',');
                 put_text(&mut self.out, column);
             }
@@ -149,7 +151,7 @@ mod tests {
         encoder.series(&Series {
             name: b"m".to_vec(),
             tags: vec![(b"host".to_vec(), b"a b".to_vec()), (b"r".to_vec(), b"x".to_vec())],
-            columns: vec![b"time".to_vec(), b"v".to_vec(), b"s".to_vec()],
+            columns: [b"time".to_vec(), b"v".to_vec(), b"s".to_vec()].into(),
             values: vec![
                 Cells::Times(vec![10]),
                 Cells::Mixed(vec![Cell::Null]),

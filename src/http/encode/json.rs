@@ -592,7 +592,7 @@ mod tests {
     fn series(name: &str, rows: &[i64]) -> Series {
         Series {
             name: name.as_bytes().to_vec(),
-            columns: vec![b"time".to_vec(), b"v".to_vec()],
+            columns: [b"time".to_vec(), b"v".to_vec()].into(),
             values: vec![
                 Cells::Times(rows.to_vec()),
                 Cells::Typed(Column { data: ColumnData::Integer(rows.to_vec()), present: None }),

@@ -211,7 +211,7 @@ fn put_series(out: &mut Vec<u8>, held: &Held) {
     }
     put_str(out, b"columns");
     put_array(out, head.columns.len() as u32);
-    for column in &head.columns {
+    for column in &*head.columns {
         put_str(out, column);
     }
     put_str(out, b"values");

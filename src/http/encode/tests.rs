@@ -18,7 +18,7 @@ fn series(host: &str, times: &[i64]) -> Series {
     Series {
         name: b"m".to_vec(),
         tags: if host.is_empty() { Vec::new() } else { vec![(b"host".to_vec(), host.into())] },
-        columns: ["time", "f", "i", "u", "b", "s"].map(|name| name.as_bytes().to_vec()).to_vec(),
+        columns: ["time", "f", "i", "u", "b", "s"].map(|name| name.as_bytes().to_vec()).into(),
         values: vec![
             Cells::Times(times.to_vec()),
             column(FieldType::Float, &|time| {
@@ -356,7 +356,7 @@ fn a_series_without_rows_shows_its_columns() {
     let packed = encoded(Options { format: Format::MessagePack, ..Options::default() }, |encoder| {
         encoder.begin_statement(0);
         encoder.series(&empty);
-        encoder.series(&Series { columns: Vec::new(), values: Vec::new(), ..empty.clone() });
+        encoder.series(&Series { columns: [].into(), values: Vec::new(), ..empty.clone() });
         encoder.end_statement(None);
         encoder.finish();
     });
