@@ -154,8 +154,9 @@ impl Projection {
         rows
     }
 
-    /// The one row of a series at `time`, without a row filter, out of what `value` says of its stored fields: `None` when it
-    /// does not say, `Some(None)` when there is none. `None` also when the row may be one to be left out.
+    /// The one row of a series at `time`, without a row filter. `value` says what a stored field has there: `None` when it is
+    /// not known, `Some(None)` when it has none. `None` when a value is not known, or when the row may be one to be left
+    /// out.
     pub fn project_one(
         &self,
         series: &SeriesProjection,
