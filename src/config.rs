@@ -401,10 +401,6 @@ impl Config {
             (self.hinted_handoff.enabled, "hinted-handoff"),
             (self.anti_entropy.enabled, "anti-entropy"),
             (self.http.flux_enabled, "Flux (http.flux-enabled)"),
-            (
-                self.collectd.iter().any(|one| one.enabled && one.security_level != "none"),
-                "a collectd.security-level other than \"none\"",
-            ),
         ];
         match switched_on.iter().find(|(is_on, _)| *is_on) {
             Some((_, what)) => {

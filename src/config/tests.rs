@@ -132,6 +132,22 @@ fn addresses_without_a_host_mean_every_one() {
 }
 
 #[test]
+fn how_collectd_data_must_be_protected_is_taken() {
+    let plain = load(&format!("{MINIMAL}[[collectd]]\nenabled = true\n"), &[]).unwrap();
+    let listener = &plain.collectd[0];
+    assert_eq!(
+        (listener.security_level.as_str(), listener.auth_file.as_str()),
+        ("none", "/etc/collectd/auth_file")
+    );
+    let text =
+        format!("{MINIMAL}[[collectd]]\nenabled = true\nsecurity-level = \"sign\"\nauth-file = \"users\"\n");
+    let listener = &load(&text, &[]).unwrap().collectd[0];
+    assert_eq!((listener.security_level.as_str(), listener.auth_file.as_str()), ("sign", "users"));
+    let config = load(&text, &[("INFLUXDB_COLLECTD_SECURITY_LEVEL", "encrypt")]).unwrap();
+    assert_eq!(config.collectd[0].security_level, "encrypt");
+}
+
+#[test]
 fn keys_without_effect_are_told_when_they_are_set() {
     let told = |text: &str| Effective::from_text(text, |_| None).unwrap().without_effect();
     assert!(told(MINIMAL).is_empty());

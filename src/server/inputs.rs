@@ -1,6 +1,7 @@
 //! Listeners beside HTTP: bound by the control thread, served on every core.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use crate::config::{self, Config, socket_address};
 use crate::cores::{TaggedStats, counters};
 use crate::http::Http;
 use crate::input::batch::{self, BatchCounters, Batches};
+use crate::input::collectd::protection::{Level, Protection, Users};
 use crate::input::collectd::{self, Types};
 use crate::input::graphite::template::Templates;
 use crate::input::{graphite, login, opentsdb, tcp, udp};
@@ -35,7 +37,7 @@ pub struct InputSockets {
     /// TCP or UDP, as the section says.
     graphite: Vec<(usize, OwnedFd)>,
     opentsdb: Vec<(usize, OwnedFd)>,
-    collectd: Vec<(usize, OwnedFd, Types)>,
+    collectd: Vec<(usize, OwnedFd, collectd::Settings)>,
 }
 
 /// By position of the sections.
@@ -87,17 +89,46 @@ pub fn bind(config: &Config, cores: usize) -> Result<Vec<InputSockets>, String> 
         all.iter_mut().zip(sockets).for_each(|(core, socket)| core.opentsdb.push((position, socket)));
     }
     for (position, section) in config.collectd.iter().enumerate().filter(|(_, section)| section.enabled) {
-        if !matches!(section.parse_multivalue_plugin.as_str(), "split" | "join") {
-            return Err("collectd.parse-multivalue-plugin must be \"split\" or \"join\"".to_owned());
-        }
-        let types =
-            types(Path::new(&section.typesdb)).map_err(|error| format!("{}: {error}", section.typesdb))?;
+        let settings = collectd_settings(section)?;
         let sockets = bind_all(&section.bind_address, cores, false, section.read_buffer.0 as usize)?;
         all.iter_mut()
             .zip(sockets)
-            .for_each(|(core, socket)| core.collectd.push((position, socket, types.clone())));
+            .for_each(|(core, socket)| core.collectd.push((position, socket, settings.clone())));
     }
     Ok(all)
+}
+
+fn collectd_settings(section: &config::Collectd) -> Result<collectd::Settings, String> {
+    let joins = match section.parse_multivalue_plugin.as_str() {
+        "split" => false,
+        "join" => true,
+        _ => return Err("collectd.parse-multivalue-plugin must be \"split\" or \"join\"".to_owned()),
+    };
+    let types =
+        types(Path::new(&section.typesdb)).map_err(|error| format!("{}: {error}", section.typesdb))?;
+    Ok(collectd::Settings { types, joins, protection: protection(section)? })
+}
+
+fn protection(section: &config::Collectd) -> Result<Protection, String> {
+    let Some(level) = Level::from_token(&section.security_level) else {
+        return Err("collectd.security-level must be \"none\", \"sign\" or \"encrypt\"".to_owned());
+    };
+    let (users, is_there) = match std::fs::read(&section.auth_file) {
+        Ok(text) => (Users::parse(&text), true),
+        Err(error) => (Err(error.to_string()), error.kind() != ErrorKind::NotFound),
+    };
+    let told = |error| format!("collectd.auth-file {}: {error}", section.auth_file);
+    match users.map_err(told) {
+        Ok(users) => Ok(Protection { level, users }),
+        Err(error) if level > Level::None => Err(error),
+        // Plain data needs no users. The file of the default may be another program's, and not for our eyes.
+        Err(error) => {
+            if is_there {
+                tracing::warn!(%error, "signed and encrypted collectd data is not taken");
+            }
+            Ok(Protection::default())
+        }
+    }
 }
 
 /// Reads a file of types, or all files of a folder.
@@ -153,8 +184,8 @@ pub fn start(
         let tls = tls.opentsdb.get(position).cloned().flatten();
         start_opentsdb(http, &config.opentsdb[position], socket, tls, stop, listeners)?;
     }
-    for (position, socket, types) in sockets.collectd {
-        start_collectd(http, &config.collectd[position], socket, types, stop, listeners);
+    for (position, socket, settings) in sockets.collectd {
+        start_collectd(http, &config.collectd[position], socket, settings, stop, listeners);
     }
     Ok(())
 }
@@ -338,13 +369,13 @@ fn start_collectd(
     http: &Rc<Http>,
     section: &config::Collectd,
     socket: OwnedFd,
-    types: Types,
+    settings: collectd::Settings,
     stop: &Stop,
     listeners: &Listeners,
 ) {
     let runtime = http.cores.runtime();
     make_database(http, &section.database);
-    let settings = batch::Settings {
+    let batching = batch::Settings {
         database: section.database.clone(),
         retention_policy: section.retention_policy.clone(),
         batch_size: section.batch_size as usize,
@@ -352,9 +383,8 @@ fn start_collectd(
         batch_timeout: section.batch_timeout.std(),
     };
     let input = Rc::new(collectd::CollectdInput {
-        types,
-        joins: section.parse_multivalue_plugin == "join",
-        batches: Batches::start(settings, Rc::clone(&http.writer), runtime),
+        settings,
+        batches: Batches::start(batching, Rc::clone(&http.writer), runtime),
         runtime: runtime.clone(),
         counters: collectd::CollectdCounters::default(),
     });

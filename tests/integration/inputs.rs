@@ -84,12 +84,64 @@ fn opentsdb_puts_come_as_lines_and_as_json_on_one_port() {
 }
 
 #[test]
+fn collectd_datagrams_come_as_the_listener_asks_for_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let (types, users) = (file("types", "load v:GAUGE:0:U\n"), file("users", "# all\nalice: w0nderl4nd\n"));
+    let port = free_port();
+    let node = Node::start(&format!(
+        "[[collectd]]\nenabled = true\nbind-address = \"127.0.0.1:{port}\"\ntypesdb = \"{types}\"\n\
+         security-level = \"sign\"\nauth-file = \"{users}\"\nbatch-timeout = \"50ms\"\n"
+    ));
+    let client = node.client();
+    // The host h, one load of 1.5; by itself, and after a signature that Python has made, good and with a bit changed.
+    let plain = "0000000668000001000c0000000059682f00000200096c6f616400000400096c6f6164000006000f000101000000000000f83f";
+    let rest = "ea63387bc52ad8f76247abba6c31f83a0f7832d68f2538d54bc37847d9b7f92a616c696365";
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    for datagram in [plain.to_owned(), format!("02000029{}{plain}", rest.replacen("ea", "eb", 1))] {
+        socket.send_to(&bytes(&datagram), ("127.0.0.1", port)).expect("sent");
+    }
+    // Of 143 bytes one value is dropped and one datagram is bad; there are no points.
+    wait_for(&client, "", "SHOW STATS FOR 'collectd'", r#""values":[[0,0,143,1,1,0,0,0]]"#);
+    socket.send_to(&bytes(&format!("02000029{rest}{plain}")), ("127.0.0.1", port)).expect("sent");
+    wait_for(&client, "collectd", "SELECT * FROM load_v", r#"[[1500000000000000000,"h","load",1.5]]"#);
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
+}
+
+#[test]
 fn a_protocol_nobody_knows_is_refused_at_start() {
+    refused("[[graphite]]\nprotocol = \"pigeon\"\n", "unrecognized Graphite input protocol pigeon");
+}
+
+#[test]
+fn collectd_protection_without_its_users_is_refused_at_start() {
+    let asking = |level: &str, file: &str| {
+        format!(
+            "[[collectd]]\ntypesdb = \"/dev/null\"\nsecurity-level = \"{level}\"\nauth-file = \"{file}\"\n"
+        )
+    };
+    refused(
+        &asking("Sign", "/dev/null"),
+        "collectd.security-level must be \"none\", \"sign\" or \"encrypt\"",
+    );
+    refused(&asking("sign", "/nowhere"), "collectd.auth-file /nowhere: No such file or directory");
+    refused(&asking("encrypt", "/dev/null"), "collectd.auth-file /dev/null: it names no users");
+}
+
+/// A node with this listener, switched on, does not start and says why.
+fn refused(section: &str, why: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("config");
     let text = format!(
         "bind-address = \"127.0.0.1:0\"\n[meta]\ndir = \"{0}/m\"\n[data]\ndir = \"{0}/d\"\n[http]\nbind-address = \"127.0.0.1:0\"\n\
-         [[graphite]]\nenabled = true\nprotocol = \"pigeon\"\n",
+         {section}enabled = true\n",
         folder.path().display()
     );
     std::fs::write(&config, text).expect("written");
@@ -100,5 +152,5 @@ fn a_protocol_nobody_knows_is_refused_at_start() {
         .expect("it ends");
     let all = [output.stdout, output.stderr].concat();
     let all = String::from_utf8_lossy(&all);
-    assert!(all.contains("unrecognized Graphite input protocol pigeon"), "{all}");
+    assert!(all.contains(why), "{all}");
 }
