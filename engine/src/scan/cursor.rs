@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use super::source::{Block, Found, KnownBlocks, Occurrence, Sources};
+use super::source::{Block, Found, Occurrence, Sources};
 use crate::compact::ordering::in_order;
 use crate::disk::Disk;
 use crate::error::Result;
@@ -239,7 +239,7 @@ impl Cursor {
         }
         let lane = &mut self.lanes[lane];
         if listed.older.is_none() {
-            lane.found.blocks = KnownBlocks::Nothing;
+            lane.found.blocks = None;
         }
         (lane.blocks, lane.older, lane.is_listed_before) = (Some(blocks), listed.older, true);
         lane.removed = listed.removed;

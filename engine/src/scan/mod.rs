@@ -48,7 +48,7 @@ use projection::Projection;
 use request::{PartialColumn, ScanChunk, ScanGroup, ScanOutput, ScanRequest};
 use rows::{CHUNK_ROWS, Merge, Reading, TOP_ROWS_MAX, Top};
 use source::{FoundSeries, ShardSources, Sources};
-use tag_sets::{BLOCKS_KEPT_SERIES_MAX, Members, TagSets};
+use tag_sets::{BlockKeeping, Members, TagSets};
 
 /// A running scan of one core. See the module's head.
 pub struct Scan<D: Disk> {
@@ -189,11 +189,9 @@ impl<D: Disk> Scan<D> {
         let found = match members {
             Members::List(list) => list.into(),
             Members::Stream { .. } => {
-                let mut found = Vec::new();
+                let (mut found, mut keeping) = (Vec::new(), BlockKeeping::new(&self.budget));
                 while let Some(mut series) = self.next_member(&mut members).await? {
-                    if found.len() >= BLOCKS_KEPT_SERIES_MAX {
-                        series.forget_blocks();
-                    }
+                    keeping.pass(&mut series);
                     let bytes = series.bytes() as u64;
                     self.budget.take(bytes)?;
                     self.group_held += bytes;

@@ -113,43 +113,28 @@ pub struct FoundSeries {
     pub occurrences: Vec<Found>,
 }
 
-/// Where a series occurs, with what came along of its blocks.
+/// Where a series occurs.
 #[derive(Debug, Clone)]
 pub struct Found {
     pub occurrence: Occurrence,
-    pub blocks: KnownBlocks,
-}
-
-/// What finding a series told of its blocks.
-#[derive(Debug, Clone)]
-pub enum KnownBlocks {
-    /// They are looked up when needed.
-    Nothing,
-    /// Where they stand.
-    Unlisted(UnlistedBlocks),
-    Listed(Rc<[BlockEntry]>),
-}
-
-impl KnownBlocks {
-    /// Bytes held.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Listed(blocks) => blocks.len() * size_of::<BlockEntry>(),
-            Self::Nothing | Self::Unlisted(_) => 0,
-        }
-    }
+    /// Where its blocks stand, if finding it told; else they are looked up when needed.
+    pub blocks: Option<UnlistedBlocks>,
 }
 
 impl FoundSeries {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let blocks: usize = self.occurrences.iter().map(|found| found.blocks.bytes()).sum();
-        self.key.len() + 64 + size_of::<Found>() * self.occurrences.len() + blocks
+        self.key.len() + 64 + size_of::<Found>() * self.occurrences.len() + self.blocks_bytes()
+    }
+
+    /// Of them, what [`forget_blocks`](Self::forget_blocks) lets go.
+    pub fn blocks_bytes(&self) -> usize {
+        self.occurrences.iter().filter_map(|found| found.blocks.as_ref()).map(UnlistedBlocks::bytes).sum()
     }
 
     /// Lets the blocks go: they are looked up again when needed.
     pub fn forget_blocks(&mut self) {
-        self.occurrences.iter_mut().for_each(|found| found.blocks = KnownBlocks::Nothing);
+        self.occurrences.iter_mut().for_each(|found| found.blocks = None);
     }
 }
 
@@ -360,19 +345,18 @@ impl<D: Disk> Sources<D> {
             Source::File { file, .. } => {
                 let mut older = None;
                 let found: Rc<[BlockEntry]> = match (&found.blocks, newest) {
-                    (KnownBlocks::Listed(blocks), _) => blocks.clone(),
-                    (KnownBlocks::Unlisted(unlisted), Some(rows)) => {
-                        let newest = file.reader.list_newest(unlisted, time, rows)?;
+                    (Some(unlisted), Some(rows)) => {
+                        let newest = file.reader.list_newest(unlisted, time, rows).await?;
                         self.pace.spent(NEWEST_LISTED_NS).await;
                         older = newest.older;
                         newest.blocks.into()
                     }
-                    (KnownBlocks::Unlisted(unlisted), None) => {
-                        let blocks = file.reader.list(unlisted)?;
+                    (Some(unlisted), None) => {
+                        let blocks = file.reader.list(unlisted, time).await?;
                         self.pace.spent(LISTED_NS * blocks.len() as u64).await;
                         blocks.into()
                     }
-                    (KnownBlocks::Nothing, _) => {
+                    (None, _) => {
                         self.pace.spent(5_000).await;
                         let series = file.reader.series_at(position, time).await?;
                         series.map(|series| series.blocks.into()).unwrap_or_default()

@@ -14,12 +14,11 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::series_key;
 
-/// Series of a listed tag set whose blocks are kept as they were found; those of the rest are looked up once more, so
-/// that the index pages of a million series are not held at once.
-pub const BLOCKS_KEPT_SERIES_MAX: usize = 20_000;
-
 /// Share of the free budget that lists of series may take.
 const BUDGET_SHARE: u64 = 2;
+
+/// Share of it that what is known of the listed series' blocks may take beside: index pages are 16 KiB each.
+const BLOCKS_SHARE: u64 = 8;
 
 /// See the module's head. One per scan.
 pub enum TagSets<D: Disk> {
@@ -109,13 +108,12 @@ impl<D: Disk> TagSets<D> {
         }
         let bytes_max = budget.free() / BUDGET_SHARE;
         let mut lists = Lists { descending: request.descending, ..Lists::default() };
+        let mut keeping = BlockKeeping::new(budget);
         let mut series_found = 0;
         while let Some(mut found) = stream.next(sources).await? {
             series_found += 1;
             check_series(series_found, request.series_max)?;
-            if series_found > BLOCKS_KEPT_SERIES_MAX as u64 {
-                found.forget_blocks();
-            }
+            keeping.pass(&mut found);
             sources.pace.spent(500).await;
             let values: Vec<Vec<u8>> = request
                 .dimensions
@@ -130,6 +128,25 @@ impl<D: Disk> TagSets<D> {
         let sets = lists.sets.into_iter();
         let listed = if request.descending { sets.rev().collect() } else { sets.collect() };
         Ok(Self::Many { listed, more_after })
+    }
+}
+
+/// What is known of the blocks of listed series, as far as there is room for it; blocks of others are looked up again.
+pub struct BlockKeeping {
+    left: u64,
+}
+
+impl BlockKeeping {
+    pub fn new(budget: &Budget) -> Self {
+        Self { left: budget.free() / BLOCKS_SHARE }
+    }
+
+    /// Has the next series that is listed let go of its blocks where there is no room.
+    pub fn pass(&mut self, found: &mut FoundSeries) {
+        match self.left.checked_sub(found.blocks_bytes() as u64) {
+            Some(left) => self.left = left,
+            None => found.forget_blocks(),
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 //! its checksum, and kept in the core's block cache.
 
 mod blocks;
+mod cursor;
+
+pub use cursor::SeriesCursor;
 
 use super::block_cache::{BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
@@ -68,11 +71,32 @@ pub struct SeriesEntry {
     pub blocks: Vec<BlockEntry>,
 }
 
-/// The blocks of a series as they stand in an index page. Cheap to clone; keeps the page in memory.
+/// The blocks of a series as they stand in index pages. Cheap to clone; keeps a page or two in memory.
 #[derive(Debug, Clone)]
 pub struct UnlistedBlocks {
     page: Rc<IndexPage>,
     entries: Range<usize>,
+    /// Where they go on in other pages.
+    rest: Option<Rc<RestOfBlocks>>,
+}
+
+/// The blocks of a series behind those in the page in which it starts.
+#[derive(Debug)]
+struct RestOfBlocks {
+    /// Numbers of pages with nothing but blocks of this series.
+    between: Range<usize>,
+    /// The page they end in.
+    page: Rc<IndexPage>,
+    entries: Range<usize>,
+}
+
+impl UnlistedBlocks {
+    /// Bytes held: of a page that series share, a part.
+    pub fn bytes(&self) -> usize {
+        let part_of = |page: &IndexPage| page.bytes.len() / page.series.max(1) as usize;
+        let rest = self.rest.as_ref().map_or(0, |rest| size_of::<RestOfBlocks>() + part_of(&rest.page));
+        part_of(&self.page) + rest
+    }
 }
 
 /// A column of a block, without its values.
@@ -258,61 +282,52 @@ impl<D: Disk> TsmReader<D> {
         Ok(Rc::new(page))
     }
 
-    /// The blocks, as [`SeriesCursor::next`] lists them.
-    pub fn list(&self, unlisted: &UnlistedBlocks) -> Result<Vec<BlockEntry>> {
+    /// The blocks, as [`SeriesCursor::next`] lists them; those in pages outside of `time` are left out, others are not
+    /// filtered.
+    pub async fn list(&self, unlisted: &UnlistedBlocks, time: TimeRange) -> Result<Vec<BlockEntry>> {
         let mut blocks = Vec::new();
-        let UnlistedBlocks { page, entries } = unlisted;
+        let UnlistedBlocks { page, entries, rest } = unlisted;
         self.damaged(page.offset, page.blocks(entries.clone(), &mut blocks))?;
+        let Some(rest) = rest else { return Ok(blocks) };
+        for at in rest.between.clone() {
+            let entry = &self.inner.top.pages[at];
+            if entry.max_time < time.start || entry.min_time >= time.end {
+                continue;
+            }
+            let page = self.page(at).await?;
+            let mut key = Vec::new();
+            let step = self.damaged(page.offset, page.step(page.series_start(), &mut key))?;
+            let Some((entries, _)) = step.filter(|_| key == entry.key) else {
+                return Err(self.corrupted(page.offset, "index page: another series goes on here"));
+            };
+            self.damaged(page.offset, page.blocks(entries, &mut blocks))?;
+        }
+        self.damaged(rest.page.offset, rest.page.blocks(rest.entries.clone(), &mut blocks))?;
         Ok(blocks)
     }
 
-    /// The last of the blocks that overlap `time`: as few as have `rows` rows.
-    pub fn list_newest(
+    /// The last of the blocks that overlap `time`: as few as have `rows` rows, or not many more.
+    pub async fn list_newest(
         &self,
         unlisted: &UnlistedBlocks,
         time: TimeRange,
         rows: usize,
     ) -> Result<NewestBlocks> {
-        let UnlistedBlocks { page, entries } = unlisted;
-        self.damaged(page.offset, page.newest_blocks(entries.clone(), time, rows))
-    }
-
-    /// A cursor over all series that reads each page once and leaves the block cache to others.
-    pub fn walk(&self) -> SeriesCursor<D> {
-        SeriesCursor { is_cached: false, ..self.cursor(b"") }
-    }
-
-    /// A cursor over the series from the first key of at least `from` on.
-    pub fn cursor(&self, from: &[u8]) -> SeriesCursor<D> {
-        SeriesCursor {
-            is_cached: true,
-            ahead: VecDeque::new(),
-            reader: self.clone(),
-            page_at: self.inner.top.page_for(from),
-            page: None,
-            at: 0,
-            in_page: 0,
-            key: Vec::new(),
-            from: from.to_vec(),
-            time: TimeRange::ALL,
+        let UnlistedBlocks { page, entries, rest } = unlisted;
+        let Some(rest) = rest else {
+            return self.damaged(page.offset, page.newest_blocks(entries.clone(), time, rows));
+        };
+        let newest =
+            self.damaged(rest.page.offset, rest.page.newest_blocks(rest.entries.clone(), time, rows))?;
+        let found: usize = newest.blocks.iter().map(|block| block.rows as usize).sum();
+        if found < rows || newest.blocks.is_empty() {
+            return Ok(NewestBlocks { blocks: self.list(unlisted, time).await?, older: None });
         }
-    }
-
-    /// One series, when the file has it. Of a series that fills many pages, blocks in pages outside of `time` are left
-    /// out; others are not filtered.
-    pub async fn find(&self, key: &[u8], time: TimeRange) -> Result<Option<SeriesEntry>> {
-        let mut cursor = self.cursor(key);
-        cursor.time = time;
-        Ok(cursor.next().await?.filter(|series| series.key == key))
-    }
-
-    /// The series at a position.
-    pub async fn series_at(&self, position: u32, time: TimeRange) -> Result<Option<SeriesEntry>> {
-        let Some(page_at) = self.inner.top.page_at(position) else { return Ok(None) };
-        let mut cursor = self.cursor(b"");
-        (cursor.page_at, cursor.time) = (page_at, time);
-        cursor.skip_to(position).await?;
-        Ok(cursor.next().await?.filter(|series| series.position == position))
+        // Behind the blocks in all pages before come those found.
+        let start = self.inner.top.pages[rest.between.start - 1].min_time;
+        let end = newest.older.map_or(newest.blocks[0].min_time, |older| older.end);
+        let older = TimeRange::new(start, end);
+        Ok(NewestBlocks { blocks: newest.blocks, older: older.overlaps(&time).then_some(older) })
     }
 
     /// Which series of a measurement there are, when somebody has walked them all before.
@@ -519,154 +534,4 @@ fn tag_prefix(schema: &Schema, measurement: &[u8], key: &[u8]) -> Option<[u8; KE
     let keys = &schema.measurements[number as usize].tag_keys;
     let at = keys.iter().position(|other| other == key)?;
     Some(key_prefix(number, Some(at as u16)))
-}
-
-/// Walks the series of a file in key order. Owns a handle of the file.
-pub struct SeriesCursor<D: Disk> {
-    reader: TsmReader<D>,
-    is_cached: bool,
-    /// Pages from the next one on that were read along with the last.
-    ahead: VecDeque<Rc<IndexPage>>,
-    page_at: usize,
-    page: Option<Rc<IndexPage>>,
-    /// Where the next series stands in the page, and its number there.
-    at: usize,
-    in_page: u32,
-    key: Vec<u8>,
-    from: Vec<u8>,
-    time: TimeRange,
-}
-
-impl<D: Disk> SeriesCursor<D> {
-    /// The next series; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<SeriesEntry>> {
-        let mut series = SeriesEntry::default();
-        Ok(self.next_into(&mut series).await?.then_some(series))
-    }
-
-    /// As [`Self::next`], into a series whose memory serves again; false at the end.
-    pub async fn next_into(&mut self, series: &mut SeriesEntry) -> Result<bool> {
-        let Some((page, entries)) = self.step(series).await? else { return Ok(false) };
-        self.list(&page, entries, series).await?;
-        Ok(true)
-    }
-
-    /// As [`Self::next_into`], its blocks not listed where that can wait; `None` at the end.
-    pub async fn next_unlisted(
-        &mut self,
-        series: &mut SeriesEntry,
-    ) -> Result<Option<Option<UnlistedBlocks>>> {
-        let Some((page, entries)) = self.step(series).await? else { return Ok(None) };
-        if entries.end < page.series_end() {
-            return Ok(Some(Some(UnlistedBlocks { page, entries })));
-        }
-        // It may go on in the next page.
-        self.list(&page, entries, series).await?;
-        Ok(Some(None))
-    }
-
-    /// Goes to the next series: its key, its position, and where its entries stand.
-    async fn step(&mut self, series: &mut SeriesEntry) -> Result<Option<(Rc<IndexPage>, Range<usize>)>> {
-        series.blocks.clear();
-        loop {
-            let Some(page) = self.load().await? else { return Ok(None) };
-            let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
-            let Some((entries, next)) = step else {
-                self.next_page();
-                continue;
-            };
-            let position = page.first_position + self.in_page;
-            (self.at, self.in_page) = (next, self.in_page + 1);
-            if self.key < self.from {
-                continue;
-            }
-            series.position = position;
-            series.key.clear();
-            series.key.extend_from_slice(&self.key);
-            return Ok(Some((page, entries)));
-        }
-    }
-
-    async fn list(
-        &mut self,
-        page: &Rc<IndexPage>,
-        entries: Range<usize>,
-        series: &mut SeriesEntry,
-    ) -> Result<()> {
-        let is_last = entries.end >= page.series_end();
-        self.reader.damaged(page.offset, page.blocks(entries, &mut series.blocks))?;
-        if is_last { self.go_on(series).await } else { Ok(()) }
-    }
-
-    /// Adds the blocks of a series that goes on in the next pages.
-    async fn go_on(&mut self, series: &mut SeriesEntry) -> Result<()> {
-        self.next_page();
-        loop {
-            let pages = &self.reader.inner.top.pages;
-            let Some(entry) = pages.get(self.page_at) else { return Ok(()) };
-            if !entry.continues {
-                return Ok(());
-            }
-            // A page of nothing but this series, outside of the wanted time, need not be read.
-            if entry.series == 0 && (entry.max_time < self.time.start || entry.min_time >= self.time.end) {
-                self.next_page();
-                continue;
-            }
-            let Some(page) = self.load().await? else { return Ok(()) };
-            let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
-            let Some((entries, next)) = step.filter(|_| self.key == series.key) else {
-                return Err(self.reader.corrupted(page.offset, "index page: another series goes on here"));
-            };
-            self.reader.damaged(page.offset, page.blocks(entries, &mut series.blocks))?;
-            (self.at, self.in_page) = (next, 1);
-            if next < page.series_end() {
-                return Ok(());
-            }
-            self.next_page();
-        }
-    }
-
-    async fn skip_to(&mut self, position: u32) -> Result<()> {
-        let Some(page) = self.load().await? else { return Ok(()) };
-        while page.first_position + self.in_page < position {
-            let step = self.reader.damaged(page.offset, page.step(self.at, &mut self.key))?;
-            let Some((_, next)) = step else { break };
-            (self.at, self.in_page) = (next, self.in_page + 1);
-        }
-        Ok(())
-    }
-
-    async fn load(&mut self) -> Result<Option<Rc<IndexPage>>> {
-        if self.page.is_none() {
-            if self.page_at >= self.reader.inner.top.pages.len() {
-                return Ok(None);
-            }
-            let page = match self.is_cached {
-                true => self.reader.page(self.page_at).await?,
-                false => self.read_ahead().await?,
-            };
-            (self.at, self.in_page) = (page.series_start(), 0);
-            self.key.clear();
-            self.page = Some(page);
-        }
-        Ok(self.page.clone())
-    }
-
-    async fn read_ahead(&mut self) -> Result<Rc<IndexPage>> {
-        if self.ahead.is_empty() {
-            self.ahead = self.reader.read_pages(self.page_at).await?;
-        }
-        match self.ahead.pop_front() {
-            Some(page) => Ok(page),
-            None => self.reader.read_page(self.page_at).await,
-        }
-    }
-
-    fn next_page(&mut self) {
-        // A page that was passed over unread was read ahead all the same.
-        if self.page.take().is_none() {
-            self.ahead.pop_front();
-        }
-        self.page_at += 1;
-    }
 }

@@ -156,33 +156,68 @@ fn a_file_of_many_series_is_read_as_written() {
     });
 }
 
+/// `a` and `c` of 3 blocks each, `b` of 2,000, which fill several index pages.
+async fn long_series(disk: &SimDisk) -> (FileMeta, TsmReader<SimDisk>) {
+    let mut writer = TsmWriter::create(disk, PATH, Temperature::Hot).await.expect("created");
+    for (key, rows) in [(b"a", 3_000), (b"b", 1024 * 2000), (b"c", 3_000)] {
+        writer.begin_series(key).expect("in order");
+        let field = writer.field(b"v", FieldType::Integer);
+        let times: Vec<i64> = (0..rows).map(|row| row * SECOND).collect();
+        let values = (0..rows).map(|row| row * 7919 % 1000).collect();
+        let column = Column { data: ColumnData::Integer(values), present: None };
+        writer.write_rows(&times, &[(field, &column)]).await.expect("written");
+    }
+    let meta = writer.finish((0, 0), (0, 0)).await.expect("finished").expect("not empty");
+    (meta, open(disk, PATH).await)
+}
+
+#[test]
+fn blocks_that_go_on_in_other_pages_are_listed_later_all_or_the_newest() {
+    block_on(async {
+        let (_, reader) = long_series(&disk()).await;
+        let spans = |blocks: &[BlockEntry]| -> Vec<_> {
+            blocks.iter().map(|block| (block.min_time, block.max_time, block.data_at)).collect()
+        };
+        let (mut listed, mut walked) = (reader.cursor(b""), reader.cursor(b""));
+        let mut found = SeriesEntry::default();
+        while let Some(unlisted) = walked.next_unlisted(&mut found).await.expect("reads") {
+            let series = listed.next().await.expect("reads").expect("is there");
+            assert_eq!((&found.key, found.position), (&series.key, series.position));
+            let all = spans(&series.blocks);
+            assert_eq!(spans(&reader.list(&unlisted, TimeRange::ALL).await.expect("reads")), all);
+            let ends = [3_000, 1_000_000, 2_000_000, i64::MAX / SECOND];
+            for (rows, end) in
+                [1, 2_000, 400_000, 3_000_000].into_iter().flat_map(|rows| ends.map(|end| (rows, end)))
+            {
+                let time = TimeRange::new(1_000 * SECOND, end * SECOND);
+                let newest = reader.list_newest(&unlisted, time, rows).await.expect("reads");
+                let within: Vec<_> =
+                    series.blocks.iter().filter(|block| block.overlaps(&time)).cloned().collect();
+                let mut chosen = newest.blocks.clone();
+                chosen.retain(|block| block.overlaps(&time));
+                let (left, last) = within.split_at(within.len() - chosen.len());
+                assert_eq!(spans(&chosen), spans(last));
+                let has =
+                    |blocks: &[BlockEntry]| blocks.iter().map(|block| block.rows as usize).sum::<usize>();
+                assert!(left.is_empty() || has(last) >= rows);
+                let covers = |block: &BlockEntry| {
+                    newest
+                        .older
+                        .is_some_and(|older| older.start <= block.min_time && block.max_time < older.end)
+                };
+                assert!(left.iter().all(covers), "what is left out is told of");
+            }
+            let newest = reader.list_newest(&unlisted, TimeRange::ALL, 1).await.expect("reads");
+            assert_eq!((newest.blocks.len(), newest.older.is_some()), (1, true));
+        }
+        assert!(listed.next().await.expect("reads").is_none());
+    });
+}
+
 #[test]
 fn a_series_longer_than_a_page_goes_on_in_the_next() {
     block_on(async {
-        let disk = disk();
-        let mut writer = TsmWriter::create(&disk, PATH, Temperature::Hot).await.expect("created");
-        let rows = 1024 * 2000;
-        let times: Vec<i64> = (0..rows).map(|row| row * SECOND).collect();
-        for key in [b"a".as_slice(), b"b", b"c"] {
-            writer.begin_series(key).expect("in order");
-            let field = writer.field(b"v", FieldType::Integer);
-            let values = (0..rows).map(|row| row * 7919 % 1000).collect();
-            let column = Column { data: ColumnData::Integer(values), present: None };
-            let rows = if key == b"b" { rows } else { 3000 };
-            let part = |to: usize| Column {
-                data: match &column.data {
-                    ColumnData::Integer(values) => ColumnData::Integer(values[..to].to_vec()),
-                    _ => unreachable!(),
-                },
-                present: None,
-            };
-            writer
-                .write_rows(&times[..rows as usize], &[(field, &part(rows as usize))])
-                .await
-                .expect("written");
-        }
-        let meta = writer.finish((0, 0), (0, 0)).await.expect("finished").expect("not empty");
-        let reader = open(&disk, PATH).await;
+        let (meta, reader) = long_series(&disk()).await;
         assert!(meta.index_pages > 2 && meta.series == 3);
         for (position, key, blocks) in [(0, b"a", 3), (1, b"b", 2000), (2, b"c", 3)] {
             let series = reader.find(key, TimeRange::ALL).await.expect("reads").expect("is there");

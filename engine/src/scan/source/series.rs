@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
 
-use super::{FileSource, Found, FoundSeries, KnownBlocks, Occurrence, Source, Sources};
+use super::{FileSource, Found, FoundSeries, Occurrence, Source, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
@@ -42,7 +42,7 @@ impl Twin {
     fn found(self, position: u32) -> Found {
         let position = self.first + (position - self.walked_first);
         let occurrence = Occurrence { source: self.source, position };
-        Found { occurrence, blocks: KnownBlocks::Nothing }
+        Found { occurrence, blocks: None }
     }
 }
 
@@ -127,7 +127,7 @@ impl<D: Disk> SeriesStream<D> {
                         continue;
                     }
                     let occurrence = Occurrence { source, position };
-                    let found = Found { occurrence, blocks: KnownBlocks::Nothing };
+                    let found = Found { occurrence, blocks: None };
                     let (matcher, heads) = (&self.matcher, &mut self.heads);
                     let is_taken = cache.with_key(position, |key| {
                         let is_taken = matcher.matches_key(key);
@@ -167,11 +167,8 @@ impl<D: Disk> SeriesStream<D> {
                 }
                 if self.matcher.matches_key(&series.key) {
                     let occurrence = Occurrence { source, position: series.position };
-                    let blocks = match unlisted {
-                        Some(unlisted) => KnownBlocks::Unlisted(unlisted),
-                        None => KnownBlocks::Listed(series.blocks.as_slice().into()),
-                    };
-                    put(&mut self.heads, &series.key, Found { occurrence, blocks }, twins);
+                    let found = Found { occurrence, blocks: Some(unlisted) };
+                    put(&mut self.heads, &series.key, found, twins);
                     return Ok(());
                 }
             },
@@ -184,7 +181,7 @@ impl<D: Disk> SeriesStream<D> {
                 if let Some(key) = keys.pop_front() {
                     let occurrence = Occurrence { source, position: positions[*next] };
                     *next += 1;
-                    put(&mut self.heads, &key, Found { occurrence, blocks: KnownBlocks::Nothing }, twins);
+                    put(&mut self.heads, &key, Found { occurrence, blocks: None }, twins);
                     return Ok(());
                 }
             }
