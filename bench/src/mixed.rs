@@ -18,7 +18,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 
 use crate::client::{Client, encode};
-use crate::process::{Process, stolen_ticks};
+use crate::process::{Process, set_thread_nice, stolen_ticks};
 use crate::queries;
 use crate::query::path;
 use crate::report::Report;
@@ -61,6 +61,10 @@ pub struct Options {
     /// what CPU the writes leave.
     #[arg(long, default_value_t = 0.0)]
     questions_per_second: f64,
+    /// Niceness of the thread that asks. On the machine of the server it waits for a CPU beside it and the writers, which a
+    /// client on another machine does not: below 0 that wait is left out of what is measured. Takes root.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    asker_nice: i32,
     /// Seconds before the last part, for files to be written and merged.
     #[arg(long, default_value_t = 15)]
     settle: u64,
@@ -198,8 +202,19 @@ pub fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Asks the questions in turn until `ended` or the time is over.
+/// Asks the questions in turn until `ended` or the time is over, in a thread of its own.
 fn ask(options: &Options, ended: &AtomicBool, time: Duration) -> Result<Asked, String> {
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask_here(options, ended, time));
+        asking.join().expect("the asking thread panicked")
+    })
+}
+
+fn ask_here(options: &Options, ended: &AtomicBool, time: Duration) -> Result<Asked, String> {
+    if options.asker_nice != 0 {
+        set_thread_nice(options.asker_nice)
+            .map_err(|error| format!("niceness {}: {error}", options.asker_nice))?;
+    }
     let mut client = Client::new(&options.target.address);
     let mut random = Random(options.shape.seed);
     let mut asked =

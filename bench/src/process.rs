@@ -7,6 +7,15 @@ pub struct Process {
     pub pid: u32,
 }
 
+/// Gives the calling thread another niceness than its process has; negative ones are for root.
+pub fn set_thread_nice(nice: i32) -> std::io::Result<()> {
+    // SAFETY: setpriority takes no pointers; 0 is the thread that calls.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 impl Process {
     /// The process that listens on `address` ("host:port"), when this user may see it.
     pub fn listening_on(address: &str) -> Option<Self> {
