@@ -31,6 +31,10 @@ pub mod protection;
 /// Pause after a receive that failed, so that a broken socket does not take a core.
 const ERROR_WAIT: Duration = Duration::from_millis(100);
 
+/// Bytes of the points of one datagram. Names are written out for every value, so that few bytes could ask for a thousand
+/// times as many; the largest datagrams that collectd sends are points of a few hundred KiB.
+const POINTS_BYTES_MAX: usize = 1 << 20;
+
 /// Values of one part; no type has nearly as many.
 const VALUES_MAX: usize = 256;
 
@@ -96,6 +100,8 @@ impl CollectdInput {
                     Ok(_) => {
                         for datagram in datagrams.iter() {
                             self.take(datagram).await;
+                            // The largest take most of a millisecond.
+                            futures_lite::future::yield_now().await;
                         }
                     }
                     Err(error) => {
@@ -136,12 +142,14 @@ struct Reader {
     kind_instance: String,
     time: Option<i64>,
     lines: Vec<Vec<u8>>,
+    /// Of the lines.
+    bytes: usize,
     invalid: u64,
 }
 
 impl Reader {
     /// Reads the parts of a datagram, or what is signed or encrypted in it; `None` when something is cut, malformed or not
-    /// from whom it says. Then nothing of the datagram is to be taken.
+    /// from whom it says, or when its points are more than [`POINTS_BYTES_MAX`]. Then nothing of the datagram is to be taken.
     fn read(&mut self, mut bytes: &[u8], settings: &Settings, level: Level) -> Option<()> {
         let asked = &settings.protection;
         while !bytes.is_empty() {
@@ -163,6 +171,9 @@ impl Reader {
                         self.points(&values, &settings.types, settings.joins);
                     } else {
                         self.invalid += values.len() as u64;
+                    }
+                    if self.bytes > POINTS_BYTES_MAX {
+                        return None;
                     }
                 }
                 8 => {
@@ -187,8 +198,9 @@ impl Reader {
 
     /// Reads what is protected; nothing outside has named it, and it names nothing outside.
     fn read_inner(&mut self, bytes: &[u8], settings: &Settings, level: Level) -> Option<()> {
-        let mut inner = Self { now: self.now, ..Self::default() };
+        let mut inner = Self { now: self.now, bytes: self.bytes, ..Self::default() };
         inner.read(bytes, settings, level)?;
+        self.bytes = inner.bytes;
         self.lines.append(&mut inner.lines);
         self.invalid += inner.invalid;
         Some(())
@@ -212,6 +224,9 @@ impl Reader {
     }
 
     fn point(&mut self, measurement: &str, fields: &[(String, f64)]) {
+        if self.bytes > POINTS_BYTES_MAX {
+            return;
+        }
         let timestamp = self.time.unwrap_or(self.now);
         let tags = [
             ("host", &self.host),
@@ -239,6 +254,7 @@ impl Reader {
         line.push(b' ');
         line.extend_from_slice(itoa::Buffer::new().format(timestamp).as_bytes());
         line.push(b'\n');
+        self.bytes += line.len();
         self.lines.push(line);
     }
 }
@@ -379,6 +395,24 @@ mod tests {
                 "load,host=h\\ 1,instance=0,type=pair,type_instance=x rx=7 1500000001000000000",
             ],
         );
+    }
+
+    #[test]
+    fn a_datagram_whose_points_are_far_longer_than_itself_is_refused() {
+        let value = part(6, &[&[0, 1, 1][..], &2f64.to_le_bytes()].concat());
+        let named = |name: usize, values: usize| {
+            [part(0, &[vec![b'h'; name], vec![0]].concat()), part(2, b"p\0"), value.repeat(values)].concat()
+        };
+        assert_eq!(read(&named(100, 2_000), &Settings::default()).0.unwrap().len(), 2_000);
+        let long = named(20_000, 100);
+        assert_eq!(read(&long, &Settings::default()).0, None);
+        // In pieces, each of which would pass.
+        let piece = encrypted("alice", "w0nderl4nd", &named(10_000, 60));
+        assert_eq!(read(&piece, &asking(Level::None)).0.unwrap().len(), 60);
+        assert_eq!(read(&piece.repeat(2), &asking(Level::None)).0, None);
+        let mut reader = Reader::default();
+        assert_eq!(reader.read(&long, &Settings::default(), Level::None), None);
+        assert!(reader.bytes <= POINTS_BYTES_MAX + 21_000, "no more is made than that");
     }
 
     #[test]
