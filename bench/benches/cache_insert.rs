@@ -5,10 +5,10 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidemark_engine::cache::Cache;
-use tidemark_engine::compact::Pace;
 use tidemark_engine::index::active::{ActiveIndex, sorted_positions};
 use tidemark_engine::model::batch::put_value;
 use tidemark_engine::model::{Batch, BatchBuilder, FieldType, TimeRange, Value, series_key};
+use tidemark_engine::pace::Pace;
 
 const ROWS: usize = 10_000;
 

@@ -16,6 +16,7 @@ pub mod index;
 pub mod journal;
 pub mod limits;
 pub mod model;
+pub mod pace;
 pub mod pool;
 pub mod postings;
 mod prefetch;

@@ -12,7 +12,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::cache::{Cache, Entered, Inserted, Newest, Part, ReusedRows, newest};
-use crate::compact::Pace;
 use crate::compact::file::{ShardFile, file_name, is_file_name};
 use crate::compact::manifest::Manifest;
 use crate::compact::ordering::in_order;
@@ -24,6 +23,7 @@ use crate::error::Result;
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::limits::COMPACTION_FILES_MAX;
 use crate::model::{Batch, FieldType, Rows, ShardGroupId, ShardId, TimeRange, series_key};
+use crate::pace::Pace;
 use crate::scan::request::ShardRef;
 use crate::stats::ShardWrites;
 use crate::tsm::BlockCache;

@@ -6,7 +6,7 @@
 //! * **the commit loop**, one task for the store's life: takes all waiting writes, makes them durable with one WAL write,
 //!   puts them into the caches in the order they came, and answers.
 //! * **the background**, one task: [`Store::background_step`] until it says `IdleUntil`, then sleep until that time or
-//!   until [`Store::background_wanted`] answers. Each step gives way often (`compact::Pace`).
+//!   until [`Store::background_wanted`] answers. Each step gives way often (`pace::Pace`).
 //!
 //! A write: `unknown_fields` → (registrar's core) `register_fields` → `learn_fields` → `write`.
 
@@ -25,7 +25,6 @@ use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::compact::Pace;
 use crate::compact::file::ShardFile;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -33,6 +32,7 @@ use crate::index::fields::{FieldDefinition, FieldTypeConflict, FieldTypes};
 use crate::index::registrar::{Damages, Registrar};
 use crate::journal::{Damage, JournalOptions, Progress, ReplayReport};
 use crate::model::{Batch, ShardGroupId, ShardId, TimeRange};
+use crate::pace::Pace;
 use crate::pool::{PoolLimits, Pools};
 use crate::scan::request::{ShardRef, TagFilter};
 use crate::shard::{CacheSize, Shard, ShardView};

@@ -7,8 +7,8 @@ mod tsm_sample;
 use futures_lite::future::block_on;
 use tidemark_engine::Error;
 use tidemark_engine::codec::Temperature;
-use tidemark_engine::compact::Pace;
 use tidemark_engine::disk::sim::SimDisk;
+use tidemark_engine::pace::Pace;
 use tidemark_engine::tsm::{BlockCache, Scrub, TsmReader};
 use tsm_sample::{Contents, PATH, contents, disk, file_bytes, write};
 

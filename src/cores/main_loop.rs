@@ -385,7 +385,9 @@ async fn drain<D: Disk>(
                     let _ = reply.send(server.serve(request).await);
                 });
             }
-            Letter::Scan { request, pieces, cancel } => server.run_scan(request, pieces, cancel),
+            Letter::Scan { request, is_long, pieces, cancel } => {
+                server.run_scan(request, is_long, pieces, cancel);
+            }
             Letter::Connection(connection) => {
                 let _ = connections.send(connection);
             }
@@ -480,11 +482,12 @@ impl<D: Disk> Local for Rc<Server<D>> {
     fn run_scan(
         &self,
         request: ScanRequest,
+        is_long: bool,
         pieces: flume::Sender<Result<ScanPiece>>,
         cancel: flume::Receiver<()>,
     ) {
         let server = Rc::clone(self);
-        self.cores.runtime().spawn(Priority::Query, async move {
+        self.cores.runtime().spawn_query(is_long, async move {
             // Ends with an error as soon as the asker has dropped its stream.
             let gone = async {
                 let _ = cancel.recv_async().await;

@@ -53,6 +53,8 @@ enum Letter {
     },
     Scan {
         request: ScanRequest,
+        /// Whether the query has worked for long already.
+        is_long: bool,
         pieces: flume::Sender<Result<ScanPiece>>,
         cancel: flume::Receiver<()>,
     },
@@ -76,6 +78,7 @@ trait Local {
     fn run_scan(
         &self,
         request: ScanRequest,
+        is_long: bool,
         pieces: flume::Sender<Result<ScanPiece>>,
         cancel: flume::Receiver<()>,
     );
@@ -405,6 +408,7 @@ impl Cores {
     pub async fn scan(&self, requests: Vec<(usize, ScanRequest)>) -> Result<Vec<ScanStream>> {
         let inner = &*self.0;
         let is_alone = requests.len() == 1;
+        let is_long = inner.runtime.is_long_query();
         let mut streams = Vec::with_capacity(requests.len());
         for (core, request) in requests {
             if core == inner.this && is_alone {
@@ -415,9 +419,9 @@ impl Cores {
             let (pieces, receiver) = flume::bounded(SCAN_PIECES_AHEAD);
             let (keep_going, cancel) = flume::bounded(1);
             if core == inner.this {
-                inner.local.get().ok_or(Error::Closed)?.run_scan(request, pieces, cancel);
+                inner.local.get().ok_or(Error::Closed)?.run_scan(request, is_long, pieces, cancel);
             } else {
-                let letter = Letter::Scan { request, pieces, cancel };
+                let letter = Letter::Scan { request, is_long, pieces, cancel };
                 inner.mailboxes[core].send(letter).map_err(|_| Error::Closed)?;
             }
             streams.push(ScanStream(Source::Sent {

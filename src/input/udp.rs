@@ -11,6 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidemark_engine::pace::Pace;
 use tidemark_net::socket::udp::Datagrams;
 
 use crate::line_protocol::{Precision, complete_line};
@@ -19,6 +20,9 @@ use crate::write::{Backend, Consistency, WriteError, WriteRequest, Writer};
 
 /// Bytes after which a batch is written, however few lines it has.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Nanoseconds, about, that a byte of a datagram takes until its lines are counted.
+const SCANNED_BYTE_NS: u64 = 1;
 /// Pause after a receive that failed, so that a broken socket does not take a core.
 const ERROR_WAIT: Duration = Duration::from_millis(100);
 /// How long a batch waits before it asks a full node again, and how often it asks.
@@ -136,6 +140,7 @@ impl<B: Backend + 'static> UdpInput<B> {
         let mut gathered = Gathered::default();
         let mut oldest_ms = 0;
         let mut kernel_drops = 0u32;
+        let pace = Pace::new();
         loop {
             let received = if gathered.lines == 0 {
                 Some(source.receive_many(&mut datagrams).await)
@@ -162,6 +167,7 @@ impl<B: Backend + 'static> UdpInput<B> {
                     kernel_drops = datagrams.dropped();
                     for datagram in datagrams.iter() {
                         self.take(datagram, &mut gathered, batches);
+                        pace.spent(datagram.len() as u64 * SCANNED_BYTE_NS).await;
                     }
                 }
             }

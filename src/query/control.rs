@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use tidemark_engine::compact::Pace;
+use tidemark_engine::pace::Pace;
 
 use super::error::{QueryError, Result};
 use super::rewrite::Limits;

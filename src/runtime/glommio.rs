@@ -19,6 +19,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use tidemark_engine::disk::uring::is_writing;
+use tidemark_engine::pace::ask_whether_a_turn_is_over;
 
 use super::{Door, LocalFuture, Priority, Runtime};
 
@@ -37,7 +39,8 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 /// How long a core works for queries before it looks for messages of other cores and finished I/O.
 /// A write goes through about eight such looks, so that they make its latency beside queries. Shorter turns cost queries
 /// more: 2 % at 250 µs, 4 % at 100 µs, 6 % at 50 µs.
-const QUERY_TURN: Duration = Duration::from_micros(150);
+const ANSWER_LOOKS: Duration = Duration::from_micros(150);
+const QUERY_LOOKS: Duration = Duration::from_micros(100);
 
 /// While queries work a timer rings this often, and so many times afterwards (they wait for other cores).
 const QUERY_TICK: Duration = Duration::from_micros(250);
@@ -59,13 +62,17 @@ const TURN: Duration = Duration::from_micros(500);
 /// The timer beside all other work. Every sleep has all cores pass a memory barrier: at 1 ms it cost small writes 8 %.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Shares of a core's time when all queues are busy.
+/// Shares of a core's time when all queues are busy, and how long a turn of theirs may be.
+///
+/// glommio takes the shortest of those that wait for their turn when another one joins them; the one that works then
+/// is not asked. So none may be much longer than the others: with 2 ms for `Control`, everything had turns of 2 ms
+/// whenever a task of `Control` became ready in the midst of one.
 fn shares(priority: Priority) -> (Shares, Latency) {
     match priority {
-        Priority::Control => (Shares::Static(1000), Latency::Matters(Duration::from_millis(2))),
+        Priority::Control => (Shares::Static(1000), Latency::Matters(TURN)),
         Priority::Ingest => (Shares::Static(600), Latency::Matters(TURN)),
-        Priority::Answer => (Shares::Static(1200), Latency::Matters(QUERY_TURN)),
-        Priority::Query => (Shares::Static(400), Latency::Matters(QUERY_TURN)),
+        Priority::Answer => (Shares::Static(1200), Latency::Matters(ANSWER_LOOKS)),
+        Priority::Query => (Shares::Static(400), Latency::Matters(QUERY_LOOKS)),
         Priority::Background => (Shares::Static(100), Latency::Matters(TURN)),
     }
 }
@@ -114,11 +121,19 @@ impl Ticker {
 
     /// After a task was polled.
     fn guard(self: &Rc<Self>) {
-        if !glommio::executor().need_preempt() || self.is_guarded.replace(true) {
+        if !glommio::executor().need_preempt() {
+            return;
+        }
+        if is_writing() {
+            // The kernel's thread that makes the write durable waits for this processor, for up to 4 ms otherwise.
+            std::thread::yield_now();
+        }
+        if self.is_guarded.replace(true) {
             return;
         }
         let ticker = Rc::clone(self);
-        spawn_into(self.queue, async move {
+        // In the queue that works: another one that becomes ready now would make its next turn longer.
+        spawn_into(glommio::executor().current_task_queue(), async move {
             glommio::timer::sleep(GUARD).await;
             ticker.is_guarded.set(false);
         });
@@ -226,6 +241,14 @@ impl Door for Core {
         spawn_into(self.queue(priority), ticked(task, ticker));
     }
 
+    fn is_long_query(&self) -> bool {
+        glommio::executor().current_task_queue() == self.queue(Priority::Query)
+    }
+
+    fn spawn_long_query(&self, task: LocalFuture<()>) {
+        spawn_into(self.queue(Priority::Query), ticked(task, Rc::clone(&self.tickers[0])));
+    }
+
     fn sleep(&self, time: Duration) -> LocalFuture<()> {
         Box::pin(glommio::timer::sleep(time))
     }
@@ -291,6 +314,7 @@ where
         .spin_before_park(SPIN_BEFORE_PARK)
         .io_memory(io_memory)
         .spawn(move || async move {
+            ask_whether_a_turn_is_over(|| glommio::executor().need_preempt());
             let runtime = Runtime::new(Rc::new(Core::new(seed)));
             let beating = runtime.clone();
             runtime.spawn(Priority::Control, async move {
@@ -351,5 +375,28 @@ mod tests {
         let found = core.expect("started").join().expect("ended");
         assert_eq!(found, Some((true, false, 21)));
         assert!(other.join().expect("no panic").is_ok());
+    }
+
+    #[test]
+    fn a_long_query_has_short_turns_also_after_turns_that_were_used_up() {
+        let core = start_core(0, None, IO_MEMORY_BYTES, 1, move |runtime| async move {
+            let found = runtime.run(Priority::Query, async move {
+                work(SHORT_QUERY * 2).await;
+                let mut turns = Vec::new();
+                while turns.len() < 200 {
+                    let begun = Instant::now();
+                    while !glommio::executor().need_preempt() {
+                        std::hint::spin_loop();
+                    }
+                    turns.push(begun.elapsed());
+                    futures_lite::future::yield_now().await;
+                }
+                turns.sort_unstable();
+                turns[turns.len() / 2]
+            });
+            found.await
+        });
+        let median = core.expect("started").join().expect("ended").expect("it ran");
+        assert!(median < TURN * 2, "half of the turns are longer than {median:?}");
     }
 }

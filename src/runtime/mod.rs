@@ -52,6 +52,14 @@ pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 /// What the two sides implement.
 pub trait Door {
     fn spawn(&self, priority: Priority, task: LocalFuture<()>);
+    /// Whether the running task is part of a query that has worked for long.
+    fn is_long_query(&self) -> bool {
+        false
+    }
+    /// Starts a part of such a query.
+    fn spawn_long_query(&self, task: LocalFuture<()>) {
+        self.spawn(Priority::Query, task);
+    }
     fn sleep(&self, time: Duration) -> LocalFuture<()>;
     fn wall_ns(&self) -> i64;
     fn monotonic_ns(&self) -> u64;
@@ -72,6 +80,19 @@ impl Runtime {
     /// Starts a task on this core. It runs to its end, or to the end of the core.
     pub fn spawn(&self, priority: Priority, task: impl Future<Output = ()> + 'static) {
         self.0.spawn(priority, Box::pin(task));
+    }
+
+    /// Whether the running task is part of a query that has worked for long: then its parts on other cores are, too.
+    pub fn is_long_query(&self) -> bool {
+        self.0.is_long_query()
+    }
+
+    /// Starts a query's part: behind all short ones from the beginning, if it is a long query's.
+    pub fn spawn_query(&self, is_long: bool, task: impl Future<Output = ()> + 'static) {
+        match is_long {
+            true => self.0.spawn_long_query(Box::pin(task)),
+            false => self.spawn(Priority::Query, task),
+        }
     }
 
     /// Starts a task that goes to another queue when `place` says so.

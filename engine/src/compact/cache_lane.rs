@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::cache::{Cache, ReusedRows};
-use crate::compact::Pace;
 use crate::compact::snapshot::read_series;
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::model::Rows;
+use crate::pace::Pace;
 use crate::tsm::Version;
 
 /// See the head of this file.

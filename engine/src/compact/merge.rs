@@ -17,7 +17,6 @@ use smallvec::SmallVec;
 
 use crate::cache::Cache;
 use crate::codec::Temperature;
-use crate::compact::Pace;
 use crate::compact::cache_lane::CacheLane;
 use crate::compact::file::ShardFile;
 use crate::compact::lane::{Lane, Series};
@@ -30,6 +29,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::ActiveIndex;
 use crate::model::{ColumnData, Rows, TimeRange};
+use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::tsm::{BLOCK_ROWS_MAX, BlockCache, FileMeta, TsmWriter};
 

@@ -1,8 +1,8 @@
 //! Rows brought to strictly increasing times as [`Rows::bring_to_order`] does it, giving way in between where there are
 //! many. The rows are owned: nothing is left behind when nobody waits for the end.
 
-use crate::compact::Pace;
 use crate::model::{Column, Field, Rows, TimeOrder};
+use crate::pace::Pace;
 
 /// Values, timestamps among them, up to which rows are brought to order at once: half a millisecond at most.
 const VALUES_AT_ONCE_MAX: usize = 50_000;

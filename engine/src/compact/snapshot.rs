@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 
 use crate::cache::{Cache, Part, ReusedRows, Walk};
 use crate::codec::Temperature;
-use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::model::{Column, Rows};
+use crate::pace::Pace;
 use crate::tsm::{BlockCache, FieldId, FileMeta, TsmWriter};
 
 /// Writes the generation's rows as the file `path`, known to `blocks`; durable and named when it answers, `None` when there

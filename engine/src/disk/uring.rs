@@ -7,8 +7,10 @@
 //!    offer either (its `fdatasync` may skip what changed in a folder): these calls go to the executor's blocking
 //!    thread, so that the core never waits for them.
 //! 4. glommio's polled ring stays off, see [`UringDisk::settle_polling`].
+//! 5. What makes a write durable is done by a thread of the kernel, on the processor the write came from. A core that
+//!    works on meanwhile has to let it run: [`is_writing`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -25,6 +27,31 @@ use crate::error::{Error, Result};
 
 /// Longest single read: bounds the buffer of one operation, and is far beyond where a longer one would be faster.
 const READ_BYTES_MAX: usize = 1024 * 1024;
+
+thread_local! {
+    static WRITES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether writes or syncs of this thread's files are under way, which kernel threads of this processor may have to end.
+pub fn is_writing() -> bool {
+    WRITES.get() > 0
+}
+
+/// A write or sync under way.
+struct Writing;
+
+impl Writing {
+    fn begin() -> Self {
+        WRITES.set(WRITES.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITES.set(WRITES.get() - 1);
+    }
+}
 
 /// A folder of the real file system. Usable only inside a glommio executor.
 #[derive(Clone)]
@@ -181,6 +208,7 @@ impl UringFile {
     }
 
     async fn write_part(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+        let _writing = Writing::begin();
         let answer = match &self.handle {
             Handle::Direct(file) => {
                 let mut buffer = file.alloc_dma_buffer(bytes.len());
@@ -235,6 +263,7 @@ impl DiskFile for UringFile {
     }
 
     async fn sync(&self) -> Result<()> {
+        let _writing = Writing::begin();
         let answer = match &self.handle {
             Handle::Direct(file) => file.fdatasync().await,
             Handle::Buffered(file) => file.fdatasync().await,
@@ -420,6 +449,25 @@ pub(crate) mod tests {
         let file = disk.open("f", OpenMode::Read).await.unwrap();
         assert_eq!(file.read_at(4999, 10).await.unwrap(), want[4999..5000]);
         file.close().await.unwrap();
+    }
+
+    #[test]
+    fn a_write_is_known_to_be_under_way_until_it_is_done_or_given_up() {
+        on_disk(|disk| async move {
+            let file = disk.open("f", OpenMode::WriteDurable).await.unwrap();
+            assert!(!is_writing());
+            let mut writing = Box::pin(file.write_at(0, pattern(1)));
+            assert!(futures_lite::future::poll_once(&mut writing).await.is_none());
+            assert!(is_writing());
+            writing.await.unwrap();
+            assert!(!is_writing());
+            let mut given_up = Box::pin(file.sync());
+            assert!(futures_lite::future::poll_once(&mut given_up).await.is_none());
+            assert!(is_writing());
+            drop(given_up);
+            assert!(!is_writing());
+            file.close().await.unwrap();
+        });
     }
 
     #[test]

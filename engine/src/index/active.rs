@@ -12,9 +12,9 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::slots::Slots;
-use crate::compact::Pace;
 use crate::limits::SORT_RUN_MAX;
 use crate::model::{Batch, Field, FieldType, ShapeRef};
+use crate::pace::Pace;
 use crate::prefetch::prefetch;
 
 /// A series of one [`ActiveIndex`].

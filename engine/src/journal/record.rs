@@ -13,6 +13,8 @@
 //!
 //! Header and body have their own checksums, so that a record whose body is torn still tells where it ends.
 
+use std::ops::Range;
+
 use super::Compression;
 use crate::checksum;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES};
@@ -216,22 +218,27 @@ impl Header {
         (RECORD_HEADER_BYTES + self.stored_len as usize).next_multiple_of(BLOCK_BYTES)
     }
 
-    /// Puts the body behind this header, at `at`, into `body`. Says what is wrong with it otherwise.
-    pub(super) fn read_body(&self, bytes: &[u8], at: usize, body: &mut Vec<u8>) -> Result<(), &'static str> {
+    /// Where the body behind this header, at `at`, stands; a compressed one is put into `body` instead. Says what is
+    /// wrong with it otherwise.
+    pub(super) fn read_body(
+        &self,
+        bytes: &[u8],
+        at: usize,
+        body: &mut Vec<u8>,
+    ) -> Result<Option<Range<usize>>, &'static str> {
         let start = at + RECORD_HEADER_BYTES;
-        let stored =
-            bytes.get(start..start + self.stored_len as usize).ok_or("record reaches past the end")?;
+        let range = start..start + self.stored_len as usize;
+        let stored = bytes.get(range.clone()).ok_or("record reaches past the end")?;
         if !checksum::is(stored, self.body_crc) {
             return Err("checksum of a record's body");
         }
-        body.clear();
         if self.flags & FLAG_LZ4 == 0 {
-            body.extend_from_slice(stored);
-            return Ok(());
+            return Ok(Some(range));
         }
+        body.clear();
         body.resize(self.raw_len as usize, 0);
         match lz4_flex::block::decompress_into(stored, body) {
-            Ok(length) if length == self.raw_len as usize => Ok(()),
+            Ok(length) if length == self.raw_len as usize => Ok(None),
             _ => Err("compressed body of a record"),
         }
     }

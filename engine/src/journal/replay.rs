@@ -8,7 +8,12 @@
 //!    record goes into a new segment and takes its sequence; the torn bytes are never looked at again.
 //! 4. Bytes the disk cannot read are damage wherever they are.
 
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::ops::Range;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::record::{Header, RECORD_HEADER_BYTES, looks_begun};
 use super::segment::{Name, Segment, SegmentId, parse_name, segment_name};
@@ -17,7 +22,8 @@ use super::{FIRST_SEQUENCE, JournalOptions};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 
-/// Bytes of one read.
+/// Bytes of one read. All reads of a segment are under way at once, and those of the next one while its records are
+/// handed out: one read after the other left the disk idle while entries were applied, and the core while it read.
 const READ_BYTES: usize = 512 * 1024;
 
 /// Bytes of one read where the disk could not read so many at once: an unreadable sector costs this much at most.
@@ -77,6 +83,8 @@ pub struct Replay<D: Disk> {
     /// The segment being read, and how far.
     position: usize,
     loaded: Option<Loaded>,
+    /// The segment behind it, being read.
+    ahead: Option<Loading>,
     expected: u64,
     /// The last segment can take more records, from this offset.
     continued_at: Option<u64>,
@@ -93,8 +101,16 @@ struct Loaded {
     records: u64,
 }
 
+/// Goes on whenever it is polled; what it has asked the disk for goes on by itself.
+type Loading = Pin<Box<dyn Future<Output = Result<Loaded>>>>;
+
 enum Step {
-    Record { sequence: u64, is_mark: bool },
+    /// A record whose body is in the segment, here; in `Replay::body` when it had to be decompressed.
+    Record {
+        sequence: u64,
+        is_mark: bool,
+        stored: Option<Range<usize>>,
+    },
     End,
 }
 
@@ -111,6 +127,7 @@ impl<D: Disk> Replay<D> {
             epoch_max: 0,
             position: 0,
             loaded: None,
+            ahead: None,
             expected: FIRST_SEQUENCE,
             continued_at: None,
             body: Vec::new(),
@@ -180,17 +197,42 @@ impl<D: Disk> Replay<D> {
                 return Ok(None);
             };
             if self.loaded.is_none() {
-                self.loaded = Some(self.load(&segment).await?);
+                let loading = self.ahead.take().unwrap_or_else(|| self.loading(&segment));
+                let loaded = loading.await?;
+                self.bytes_read += loaded.bytes.len() as u64;
+                self.loaded = Some(loaded);
+                self.ahead = self.segments.get(self.position + 1).map(|next| self.loading(next));
+            }
+            if self.ahead.is_some() {
+                self.read_ahead().await;
             }
             match self.step(&segment) {
                 Step::Record { is_mark: true, .. } => {}
-                Step::Record { sequence, .. } => {
+                Step::Record { sequence, stored, .. } => {
                     self.report.records += 1;
-                    return Ok(Some(Replayed { sequence, segment: segment.id, body: &self.body }));
+                    let in_segment =
+                        self.loaded.as_ref().zip(stored).and_then(|(loaded, range)| loaded.bytes.get(range));
+                    let body = in_segment.unwrap_or(&self.body);
+                    return Ok(Some(Replayed { sequence, segment: segment.id, body }));
                 }
                 Step::End => self.end_segment(&segment),
             }
         }
+    }
+
+    /// Lets the reading of the next segment go on without waiting for it.
+    async fn read_ahead(&mut self) {
+        let Some(mut loading) = self.ahead.take() else { return };
+        let polled = poll_fn(|context| Poll::Ready(loading.as_mut().poll(context))).await;
+        self.ahead = Some(match polled {
+            Poll::Pending => loading,
+            Poll::Ready(loaded) => Box::pin(std::future::ready(loaded)),
+        });
+    }
+
+    fn loading(&self, segment: &Segment) -> Loading {
+        let path = format!("{}/{}", self.folder, segment.name());
+        Box::pin(load(self.disk.clone(), path))
     }
 
     pub fn progress(&self) -> Progress {
@@ -238,34 +280,6 @@ impl<D: Disk> Replay<D> {
         Ok((journal, self.report))
     }
 
-    async fn load(&mut self, segment: &Segment) -> Result<Loaded> {
-        let path = format!("{}/{}", self.folder, segment.name());
-        let file = self.disk.open(&path, OpenMode::Read).await?;
-        let length = file.length().await? as usize;
-        let mut bytes = Vec::with_capacity(length);
-        let mut unreadable = Vec::new();
-        // Up to here in pieces.
-        let mut pieces_end = 0;
-        while bytes.len() < length {
-            let at = bytes.len();
-            let in_pieces = at < pieces_end;
-            let wanted = if in_pieces { PIECE_BYTES } else { READ_BYTES }.min(length - at);
-            match file.read_at(at as u64, wanted).await {
-                Ok(read) if read.is_empty() => break,
-                Ok(read) => bytes.extend_from_slice(&read),
-                Err(Error::Io { .. }) if !in_pieces => pieces_end = at + wanted,
-                Err(Error::Io { .. }) => {
-                    unreadable.push(at..at + wanted);
-                    bytes.resize(at + wanted, 0);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        file.close().await?;
-        self.bytes_read += bytes.len() as u64;
-        Ok(Loaded { bytes, unreadable, at: 0, records: 0 })
-    }
-
     /// Sequences from here on belong to the next segment.
     fn sequence_end(&self) -> u64 {
         self.segments.get(self.position + 1).map_or(u64::MAX, |next| next.id.first)
@@ -286,11 +300,11 @@ impl<D: Disk> Replay<D> {
                 && header.sequence == self.expected
             {
                 match header.read_body(&loaded.bytes, loaded.at, &mut self.body) {
-                    Ok(()) => {
+                    Ok(stored) => {
                         loaded.at += header.padded_len();
                         loaded.records += 1;
                         self.expected += 1;
-                        return Step::Record { sequence: header.sequence, is_mark: header.is_mark() };
+                        return Step::Record { sequence: header.sequence, is_mark: header.is_mark(), stored };
                     }
                     Err(why) => what = why,
                 }
@@ -361,6 +375,78 @@ impl<D: Disk> Replay<D> {
     fn path_of(&self, id: SegmentId, is_snapshot: bool) -> String {
         format!("{}/{}", self.folder, segment_name(id, is_snapshot))
     }
+}
+
+/// Reads a whole segment, all pieces at once; once more in smaller ones where the disk could not.
+async fn load<D: Disk>(disk: D, path: String) -> Result<Loaded> {
+    let file = Rc::new(disk.open(&path, OpenMode::Read).await?);
+    let length = file.length().await? as usize;
+    let mut reads: Reads = (0..length)
+        .step_by(READ_BYTES)
+        .map(|at| {
+            let file = Rc::clone(&file);
+            Box::pin(async move { file.read_at(at as u64, READ_BYTES.min(length - at)).await }) as Read
+        })
+        .collect();
+    poll_fn(|context| begin(&mut reads, context)).await;
+    let mut bytes = Vec::with_capacity(length);
+    let mut unreadable = Vec::new();
+    while let Some(read) = reads.pop_front() {
+        let end = (bytes.len() + READ_BYTES).min(length);
+        match read.await {
+            Ok(read) => bytes.extend_from_slice(&read),
+            Err(Error::Io { .. }) => read_in_pieces(&*file, end, &mut bytes, &mut unreadable).await?,
+            Err(error) => return Err(error),
+        }
+        if bytes.len() < end {
+            // The file is shorter than it was: nothing behind is where it should be.
+            break;
+        }
+    }
+    // All under way have to end before the file can be closed.
+    for read in reads {
+        let _ = read.await;
+    }
+    if let Ok(file) = Rc::try_unwrap(file) {
+        file.close().await?;
+    }
+    Ok(Loaded { bytes, unreadable, at: 0, records: 0 })
+}
+
+/// Reads on up to `end`, with zeros for what the disk cannot read.
+async fn read_in_pieces<F: DiskFile>(
+    file: &F,
+    end: usize,
+    bytes: &mut Vec<u8>,
+    unreadable: &mut Vec<Range<usize>>,
+) -> Result<()> {
+    while bytes.len() < end {
+        let at = bytes.len();
+        let wanted = PIECE_BYTES.min(end - at);
+        match file.read_at(at as u64, wanted).await {
+            Ok(read) if read.is_empty() => break,
+            Ok(read) => bytes.extend_from_slice(&read),
+            Err(Error::Io { .. }) => {
+                unreadable.push(at..at + wanted);
+                bytes.resize(at + wanted, 0);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+type Read = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
+type Reads = VecDeque<Read>;
+
+/// Asks the disk for all of them. What is there at once is kept as what it is.
+fn begin(reads: &mut Reads, context: &mut Context<'_>) -> Poll<()> {
+    for read in reads {
+        if let Poll::Ready(answer) = read.as_mut().poll(context) {
+            *read = Box::pin(std::future::ready(answer));
+        }
+    }
+    Poll::Ready(())
 }
 
 impl Loaded {

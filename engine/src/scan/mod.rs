@@ -10,7 +10,7 @@
 //! 5. rows: [`rows`] merges the series of a tag set by time, or keeps the first rows only;
 //!    partials: [`fold`] folds them into [`partial`]s per [`window`], from block statistics where these suffice.
 //!
-//! Work gives way after a fraction of a millisecond ([`crate::compact::Pace`]). Memory is counted in [`budget`].
+//! Work gives way after a fraction of a millisecond ([`crate::pace::Pace`]). Memory is counted in [`budget`].
 //!
 //! The query layer uses [`merge_partials`] and [`filter::Program`] by itself.
 

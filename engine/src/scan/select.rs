@@ -8,10 +8,10 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::request::TagFilter;
-use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::tag_filter::{TagMatcher, about_measurement};
+use crate::pace::Pace;
 use crate::postings::{Positions, intersect, subtract, union};
 use crate::tsm::TsmReader;
 

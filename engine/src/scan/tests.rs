@@ -13,13 +13,13 @@ use super::request::*;
 use super::source::{FileSource, Masks};
 use super::*;
 use crate::codec::Temperature;
-use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
 use crate::model::batch::put_value;
 use crate::model::{
     BatchBuilder, Column, FieldType, SeriesKey, ShardGroupId, ShardId, TimeRange, Value, Window, series_key,
 };
+use crate::pace::Pace;
 use crate::scan::request::ShardRef;
 use crate::shard::Shard;
 use crate::tsm::{BlockCache, TsmReader, TsmWriter};

@@ -90,6 +90,8 @@ impl<D: Disk> Store<D> {
             }
             self.make_room().await?;
             (inner.options.on_replay)(wal_id, replay.progress());
+            // What the next segment's reading asked for goes to the disk now.
+            futures_lite::future::yield_now().await;
         }
         (inner.options.on_replay)(wal_id, replay.progress());
         Ok(replay)

@@ -1,10 +1,10 @@
 //! What single shards hold.
 
 use super::Store;
-use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::series_key;
+use crate::pace::Pace;
 use crate::scan::request::ShardRef;
 use crate::stats::{ShardStats, ShardsStats};
 

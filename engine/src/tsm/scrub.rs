@@ -4,9 +4,9 @@
 //! the steps.
 
 use super::reader::TsmReader;
-use crate::compact::Pace;
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::pace::Pace;
 
 /// A scrub under way over an open file. It holds it open.
 pub struct Scrub<D: Disk> {

@@ -16,10 +16,10 @@ use super::tags::TagBuilder;
 use super::{FieldId, TEMPORARY_SUFFIX};
 use crate::checksum;
 use crate::codec::Temperature;
-use crate::compact::Pace;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::model::{Column, ColumnData, FieldType, series_key};
+use crate::pace::Pace;
 use hashbrown::HashMap;
 use std::rc::Rc;
 

@@ -7,12 +7,12 @@ pub mod workload;
 use std::collections::BTreeMap;
 
 use futures_lite::future::{block_on, or};
-use tidemark_engine::compact::Pace;
 use tidemark_engine::disk::sim::SimDisk;
 use tidemark_engine::model::batch::put_value;
 use tidemark_engine::model::{
     Batch, BatchBuilder, Field, Rows, SeriesKey, ShardGroupId, ShardId, TimeRange, Value,
 };
+use tidemark_engine::pace::Pace;
 use tidemark_engine::scan::request::ShardRef;
 use tidemark_engine::shard::ShardView;
 use tidemark_engine::store::{ShardWrite, Step, Store, StoreOptions, WriteOutcome};

@@ -30,9 +30,9 @@ const SLOTS_MAX: usize = 1 << 20;
 /// Longest season that is fitted: the simplex has a corner, of as many numbers, per point of a season.
 const SEASON_MAX: usize = 1024;
 /// Nanoseconds, about, that one point of a walk takes.
-const SLOT_NS: usize = 5;
+const SLOT_NS: usize = 20;
 /// Points of a walk between two chances to give way.
-const STEP_SLOTS: usize = 8192;
+const STEP_SLOTS: usize = 1024;
 
 /// Forecast (and fit) of the points of one series; absent points are holes to be bridged.
 pub async fn forecast(
