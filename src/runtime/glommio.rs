@@ -59,6 +59,9 @@ const GUARD: Duration = Duration::from_micros(200);
 /// a write's and a query's time.
 const TURN: Duration = Duration::from_micros(500);
 
+/// What an offer of the processor took, so many times as long there is no other: it costs a tenth of the time at most.
+const OFFER_PAUSE: u32 = 10;
+
 /// The timer beside all other work. Every sleep has all cores pass a memory barrier: at 1 ms it cost small writes 8 %.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -95,12 +98,40 @@ struct Ticker {
     idle_rings: Cell<u32>,
     /// Whether another ring is due: the turn is over, and not all of it may have been done.
     is_guarded: Cell<bool>,
+    courtesy: Rc<Courtesy>,
+}
+
+/// Offers this core's processor to other threads, within bounds.
+///
+/// A thread of the kernel has little to do and gives it back at once. Another program that wants all it can get would
+/// keep it for a whole slice of the kernel's scheduler each time: after an offer that took long there is none for
+/// [`OFFER_PAUSE`] times as long.
+#[derive(Default)]
+struct Courtesy {
+    next: Cell<Option<Instant>>,
+}
+
+impl Courtesy {
+    fn offer(&self) {
+        let begun = Instant::now();
+        if self.next.get().is_none_or(|next| next <= begun) {
+            std::thread::yield_now();
+            let ended = Instant::now();
+            self.next.set(Some(ended + (ended - begun) * OFFER_PAUSE));
+        }
+    }
 }
 
 impl Ticker {
-    fn new(queue: TaskQueueHandle, every: Duration, idle_rings_max: u32) -> Rc<Self> {
+    fn new(
+        queue: TaskQueueHandle,
+        every: Duration,
+        idle_rings_max: u32,
+        courtesy: &Rc<Courtesy>,
+    ) -> Rc<Self> {
         let (rings, idle_rings, is_guarded) = Default::default();
-        Rc::new(Self { queue, every, idle_rings_max, rings, idle_rings, is_guarded })
+        let courtesy = Rc::clone(courtesy);
+        Rc::new(Self { queue, every, idle_rings_max, rings, idle_rings, is_guarded, courtesy })
     }
 
     /// Before a task is polled: so often that it asks no clock.
@@ -126,7 +157,7 @@ impl Ticker {
         }
         if is_writing() {
             // The kernel's thread that makes the write durable waits for this processor, for up to 4 ms otherwise.
-            std::thread::yield_now();
+            self.courtesy.offer();
         }
         if self.is_guarded.replace(true) {
             return;
@@ -186,7 +217,11 @@ impl Core {
             executor.create_task_queue(shares, latency, priority.name())
         });
         let queue = queues[Priority::Control as usize];
-        let tickers = [Ticker::new(queue, QUERY_TICK, QUERY_TICK_IDLE_RINGS), Ticker::new(queue, TICK, 1)];
+        let courtesy = Rc::default();
+        let tickers = [
+            Ticker::new(queue, QUERY_TICK, QUERY_TICK_IDLE_RINGS, &courtesy),
+            Ticker::new(queue, TICK, 1, &courtesy),
+        ];
         Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
     }
 
