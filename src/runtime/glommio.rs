@@ -427,11 +427,12 @@ mod tests {
                     futures_lite::future::yield_now().await;
                 }
                 turns.sort_unstable();
-                turns[turns.len() / 2]
+                // Of every two turns one was long.
+                turns[turns.len() * 3 / 4]
             });
             found.await
         });
-        let median = core.expect("started").join().expect("ended").expect("it ran");
-        assert!(median < TURN * 2, "half of the turns are longer than {median:?}");
+        let turn = core.expect("started").join().expect("ended").expect("it ran");
+        assert!(turn < TURN * 2, "a quarter of the turns is longer than {turn:?}");
     }
 }
