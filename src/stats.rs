@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidemark_engine::stats::Stats as StoreStats;
 
 use crate::config::Config;
-use crate::cores::main_loop::together;
+use crate::cores::together;
 use crate::cores::{CoreStats, Cores, TaggedStats};
 
 /// One statistic as InfluxDB lists it.

@@ -97,6 +97,11 @@ impl Reservation {
         self.bytes
     }
 
+    /// What its pool has left.
+    pub fn free(&self) -> u64 {
+        self.pool.free()
+    }
+
     /// Takes more; on `Error::Full` the reservation stays as it was.
     pub fn grow(&mut self, bytes: u64) -> Result<()> {
         let more = self.pool.reserve(bytes)?;

@@ -32,6 +32,7 @@ use super::placement::registrar_of;
 use super::request::{KillOutcome, LateMark, LateWatch, QueryInfo, SenderCount, TaggedStats};
 use super::{
     CoreReply, CoreRequest, CoreStats, Cores, Letter, Local, LocalScan, MeshEnd, SCAN_PIECE_BYTES, ScanPiece,
+    together,
 };
 use crate::meta::{Command, Data, MetaError, Outcome, View};
 use crate::runtime::{Gauges, LocalFuture, Priority, Runtime};
@@ -650,11 +651,17 @@ impl<D: Disk> Server<D> {
                 bytes += chunk.bytes();
                 chunks.push(chunk);
             }
-            if is_last || bytes >= SCAN_PIECE_BYTES {
-                let chunks = std::mem::take(&mut chunks);
-                let piece = ScanPiece { chunks, is_last, peak_bytes: scan.peak_bytes() };
+            let peak_bytes = scan.peak_bytes();
+            if is_last {
+                // Whoever has the last chunk finds the memory of the scan free.
+                drop(scan);
+                let _ = pieces.send_async(Ok(ScanPiece { chunks, is_last, peak_bytes })).await;
+                return Ok(());
+            }
+            if bytes >= SCAN_PIECE_BYTES {
+                let piece = ScanPiece { chunks: std::mem::take(&mut chunks), is_last, peak_bytes };
                 bytes = 0;
-                if pieces.send_async(Ok(piece)).await.is_err() || is_last {
+                if pieces.send_async(Ok(piece)).await.is_err() {
                     return Ok(());
                 }
             }
@@ -670,29 +677,4 @@ impl<D: Disk> LocalScan for Scan<D> {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<ScanChunk>>> + '_>> {
         Box::pin(Scan::next(self))
     }
-}
-
-/// Runs futures side by side in one task; their values in order.
-pub async fn together<T, F: Future<Output = T>>(futures: Vec<F>) -> Vec<T> {
-    let mut running: Vec<(Option<Pin<Box<F>>>, Option<T>)> =
-        futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
-    std::future::poll_fn(move |cx| {
-        let mut is_done = true;
-        for (future, value) in &mut running {
-            let Some(pinned) = future else { continue };
-            match pinned.as_mut().poll(cx) {
-                std::task::Poll::Ready(ready) => {
-                    *value = Some(ready);
-                    *future = None;
-                }
-                std::task::Poll::Pending => is_done = false,
-            }
-        }
-        if is_done {
-            std::task::Poll::Ready(running.drain(..).filter_map(|(_, value)| value).collect())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await
 }

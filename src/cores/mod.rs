@@ -12,6 +12,8 @@ pub mod counters;
 pub mod main_loop;
 pub mod placement;
 pub mod request;
+mod scans;
+mod together;
 
 use std::cell::{Cell, OnceCell};
 use std::future::Future;
@@ -32,15 +34,15 @@ pub use counters::{CoreStats, CounterValues, Counters};
 pub use request::{
     CoreReply, CoreRequest, KillOutcome, LateMark, LateWatch, QueryInfo, SenderCount, TaggedStats,
 };
+use scans::GivenUp;
+pub use scans::ScanStream;
+pub use together::together;
 
 use crate::meta::{Command, Data, MetaError, Outcome, ShardGroupInfo, View};
 use crate::runtime::{Gauges, LocalFuture, Runtime};
 
 /// Bytes one core may have in flight to another: a few of the largest usual batches. More only moves the queue.
 const PAIR_BYTES_MAX: u64 = 32 << 20;
-
-/// Pieces of a scan made ahead of whoever merges them.
-const SCAN_PIECES_AHEAD: usize = 2;
 
 /// Bytes of chunks that travel together: waking another core costs as much as copying this.
 const SCAN_PIECE_BYTES: u64 = 64 << 10;
@@ -110,6 +112,7 @@ struct Inner {
     schema_changes: Gauges,
     /// Queries running per core.
     queries: Gauges,
+    given_up: GivenUp,
     write_timeout: Duration,
     last_version: Cell<u64>,
     node: u64,
@@ -192,6 +195,7 @@ impl Cores {
             quiet_connections: end.quiet_connections.clone(),
             schema_changes: end.schema_changes.clone(),
             queries: end.queries.clone(),
+            given_up: GivenUp::default(),
             write_timeout,
             last_version: Cell::new(0),
             node,
@@ -413,26 +417,24 @@ impl Cores {
         for (core, request) in requests {
             if core == inner.this && is_alone {
                 let scan = inner.local.get().ok_or(Error::Closed)?.scan(request).await?;
-                streams.push(ScanStream(Source::Pulled(scan)));
+                streams.push(ScanStream::pulled(scan));
                 continue;
             }
-            let (pieces, receiver) = flume::bounded(SCAN_PIECES_AHEAD);
-            let (keep_going, cancel) = flume::bounded(1);
+            let (stream, pieces, cancel) = ScanStream::sent(&inner.given_up);
             if core == inner.this {
                 inner.local.get().ok_or(Error::Closed)?.run_scan(request, is_long, pieces, cancel);
             } else {
                 let letter = Letter::Scan { request, is_long, pieces, cancel };
                 inner.mailboxes[core].send(letter).map_err(|_| Error::Closed)?;
             }
-            streams.push(ScanStream(Source::Sent {
-                pieces: receiver,
-                chunks: Vec::new().into_iter(),
-                is_last: false,
-                peak_bytes: 0,
-                _keep_going: keep_going,
-            }));
+            streams.push(stream);
         }
         Ok(streams)
+    }
+
+    /// Waits until the scans this core gave up have given their memory back.
+    pub async fn scans_are_over(&self) {
+        self.0.given_up.are_over().await;
     }
 
     /// Hands a connection over. The counts of both cores are the caller's task.
@@ -485,54 +487,6 @@ impl Drop for Answered<'_> {
                 let _ = receiver.recv_async().await;
                 drop(credit);
             });
-        }
-    }
-}
-
-/// The chunks of a scan, wherever it runs. Dropping it ends the scan.
-pub struct ScanStream(Source);
-
-enum Source {
-    Pulled(Box<dyn LocalScan>),
-    Sent {
-        pieces: flume::Receiver<Result<ScanPiece>>,
-        chunks: std::vec::IntoIter<ScanChunk>,
-        is_last: bool,
-        peak_bytes: u64,
-        /// Whoever scans sees it go.
-        _keep_going: flume::Sender<()>,
-    },
-}
-
-impl ScanStream {
-    /// The most memory the scan held, as far as is known here.
-    pub fn peak_bytes(&self) -> u64 {
-        match &self.0 {
-            Source::Pulled(scan) => scan.peak_bytes(),
-            Source::Sent { peak_bytes, .. } => *peak_bytes,
-        }
-    }
-
-    pub async fn next(&mut self) -> Result<Option<ScanChunk>> {
-        match &mut self.0 {
-            Source::Pulled(scan) => scan.next().await,
-            Source::Sent { pieces, chunks, is_last, peak_bytes, .. } => loop {
-                if let Some(chunk) = chunks.next() {
-                    return Ok(Some(chunk));
-                }
-                if *is_last {
-                    return Ok(None);
-                }
-                match pieces.recv_async().await {
-                    Ok(piece) => {
-                        let piece = piece?;
-                        (*chunks, *is_last) = (piece.chunks.into_iter(), piece.is_last);
-                        *peak_bytes = piece.peak_bytes;
-                    }
-                    // The core is gone, and with it the process ends.
-                    Err(_) => return Err(Error::Closed),
-                }
-            },
         }
     }
 }

@@ -20,7 +20,7 @@ use tidemark_engine::scan::request::{
 use super::error::{QueryError, Result};
 use super::merge::merge_catalogs;
 use super::source::{ChunkStream, DataSource, Place};
-use crate::cores::main_loop::together;
+use crate::cores::together;
 use crate::cores::{Cores, ScanStream};
 use crate::meta::{Data, RetentionPolicyInfo};
 

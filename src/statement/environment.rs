@@ -9,7 +9,7 @@ use tidemark_engine::store::DeleteRequest;
 
 use super::{Environment, password};
 use crate::config::Config;
-use crate::cores::main_loop::together;
+use crate::cores::together;
 use crate::cores::{CoreRequest, Cores, KillOutcome};
 use crate::meta::{Command, Data, MetaError, Outcome, PendingDelete};
 use crate::query::error::{QueryError, Result};

@@ -8,7 +8,7 @@ use tidemark_engine::stats::{ShardStats, ShardsStats};
 use super::Statistic;
 use crate::config::Config;
 use crate::cores::Cores;
-use crate::cores::main_loop::together;
+use crate::cores::together;
 use crate::meta::DatabaseInfo;
 
 /// Names of the statistics made here.

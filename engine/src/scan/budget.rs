@@ -27,7 +27,9 @@ impl Budget {
         }
         if let Some(reservation) = &self.reservation {
             let mut reservation = reservation.borrow_mut();
-            reservation.grow(bytes).map_err(|_| Error::Budget { wanted, max: self.held.get() })?;
+            reservation
+                .grow(bytes)
+                .map_err(|_| Error::Budget { wanted, max: self.held.get() + reservation.free() })?;
         }
         self.held.set(wanted);
         self.peak.set(self.peak.get().max(wanted));

@@ -1,0 +1,158 @@
+//! The asking side of scans: streams of chunks, and those that were given up and still hold memory on other cores.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tidemark_engine::scan::request::ScanChunk;
+use tidemark_engine::{Error, Result};
+
+use super::{LocalScan, ScanPiece};
+
+/// Pieces of a scan made ahead of whoever merges them.
+const PIECES_AHEAD: usize = 2;
+
+/// The chunks of a scan, wherever it runs. Dropping it ends the scan.
+pub struct ScanStream(Source);
+
+enum Source {
+    Pulled(Box<dyn LocalScan>),
+    Sent(Sent),
+}
+
+struct Sent {
+    pieces: flume::Receiver<Result<ScanPiece>>,
+    chunks: std::vec::IntoIter<ScanChunk>,
+    is_last: bool,
+    peak_bytes: u64,
+    /// Whoever scans sees it go.
+    _keep_going: flume::Sender<()>,
+    given_up: GivenUp,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if !self.is_last {
+            self.given_up.add(&self.pieces);
+        }
+    }
+}
+
+impl ScanStream {
+    pub(super) fn pulled(scan: Box<dyn LocalScan>) -> Self {
+        Self(Source::Pulled(scan))
+    }
+
+    /// A stream, and the scan's ends of it: where its pieces go, and what closes when they are wanted no more. The scan
+    /// drops the first when it holds nothing any more.
+    pub(super) fn sent(given_up: &GivenUp) -> (Self, flume::Sender<Result<ScanPiece>>, flume::Receiver<()>) {
+        let (sender, pieces) = flume::bounded(PIECES_AHEAD);
+        let (keep_going, cancel) = flume::bounded(1);
+        let sent = Sent {
+            pieces,
+            chunks: Vec::new().into_iter(),
+            is_last: false,
+            peak_bytes: 0,
+            _keep_going: keep_going,
+            given_up: given_up.clone(),
+        };
+        (Self(Source::Sent(sent)), sender, cancel)
+    }
+
+    /// The most memory the scan held, as far as is known here.
+    pub fn peak_bytes(&self) -> u64 {
+        match &self.0 {
+            Source::Pulled(scan) => scan.peak_bytes(),
+            Source::Sent(sent) => sent.peak_bytes,
+        }
+    }
+
+    pub async fn next(&mut self) -> Result<Option<ScanChunk>> {
+        match &mut self.0 {
+            Source::Pulled(scan) => scan.next().await,
+            Source::Sent(sent) => sent.next().await,
+        }
+    }
+}
+
+impl Sent {
+    async fn next(&mut self) -> Result<Option<ScanChunk>> {
+        loop {
+            if let Some(chunk) = self.chunks.next() {
+                return Ok(Some(chunk));
+            }
+            if self.is_last {
+                return Ok(None);
+            }
+            // When nothing can come, the core is gone, and with it the process ends.
+            let piece = self.pieces.recv_async().await.map_err(|_| Error::Closed)??;
+            (self.chunks, self.is_last) = (piece.chunks.into_iter(), piece.is_last);
+            self.peak_bytes = piece.peak_bytes;
+        }
+    }
+}
+
+/// A core's scans that were given up before their end and are not yet over where they run; cheap to clone.
+///
+/// A query that was ended is answered when its parts are: who sees the answer and asks again finds their memory free.
+#[derive(Clone, Default)]
+pub struct GivenUp(Rc<RefCell<Vec<flume::Receiver<Result<ScanPiece>>>>>);
+
+impl GivenUp {
+    fn add(&self, pieces: &flume::Receiver<Result<ScanPiece>>) {
+        let mut scans = self.0.borrow_mut();
+        scans.retain(|scan| !scan.is_disconnected());
+        scans.push(pieces.clone());
+    }
+
+    /// Waits until all that were given up so far are over.
+    pub async fn are_over(&self) {
+        let scans = self.0.borrow().clone();
+        for scan in scans {
+            while scan.recv_async().await.is_ok() {}
+        }
+        self.0.borrow_mut().retain(|scan| !scan.is_disconnected());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    fn piece(is_last: bool) -> Result<ScanPiece> {
+        Ok(ScanPiece { chunks: Vec::new(), is_last, peak_bytes: 7 })
+    }
+
+    #[test]
+    fn a_scan_that_is_given_up_is_waited_for_until_it_is_over() {
+        let given_up = GivenUp::default();
+        block_on(given_up.are_over());
+        let (stream, sender, cancel) = ScanStream::sent(&given_up);
+        sender.send(piece(false)).unwrap();
+        assert!(!cancel.is_disconnected());
+        drop(stream);
+        assert!(cancel.is_disconnected(), "the scan learns of it");
+        assert_eq!(block_on(poll_once(given_up.are_over())), None, "it may hold memory");
+        drop(sender);
+        block_on(given_up.are_over());
+        assert!(given_up.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_scan_that_came_to_its_end_or_failed_is_not_waited_for() {
+        let given_up = GivenUp::default();
+        let (mut stream, sender, _cancel) = ScanStream::sent(&given_up);
+        sender.send(piece(true)).unwrap();
+        assert!(block_on(stream.next()).unwrap().is_none());
+        assert_eq!(stream.peak_bytes(), 7);
+        drop(stream);
+        assert!(given_up.0.borrow().is_empty());
+        let (mut stream, sender, _cancel) = ScanStream::sent(&given_up);
+        sender.send(Err(Error::Cancelled)).unwrap();
+        drop(sender);
+        assert!(block_on(stream.next()).is_err());
+        drop(stream);
+        block_on(given_up.are_over());
+    }
+}
