@@ -17,6 +17,7 @@
 //!
 //! Inserting touches the series' list head and the end of its last chunk: two cache misses, waited for in groups of rows.
 
+mod lists;
 mod newest;
 mod read;
 mod scattered;
@@ -27,6 +28,7 @@ use crate::limits::CACHE_GENERATION_BYTES_MAX;
 use crate::model::batch::{take_varint, zigzag};
 use crate::model::{Batch, TimeRange};
 use crate::prefetch::prefetch;
+use lists::Lists;
 pub use newest::{Newest, Older, newest};
 pub use read::{Part, Walk};
 pub use transposed::ReusedRows;
@@ -47,8 +49,7 @@ const ROW_HEADER_MAX: usize = 5 + 10 + 5;
 /// One generation of one shard's cache.
 #[derive(Debug)]
 pub struct Cache {
-    /// By series position; shorter than the index when the newest series have no rows here.
-    lists: Vec<RowList>,
+    lists: Lists,
     pages: Vec<Vec<u8>>,
     page_bytes: u64,
     /// Bytes given out of the last page.
@@ -140,7 +141,7 @@ impl Default for Cache {
 impl Cache {
     pub fn new() -> Self {
         Self {
-            lists: Vec::new(),
+            lists: Lists::default(),
             pages: Vec::new(),
             page_bytes: 0,
             page_used: 0,
@@ -167,7 +168,7 @@ impl Cache {
 
     /// Memory in use, in bytes, without the active index.
     pub fn bytes(&self) -> u64 {
-        self.page_bytes + (self.lists.capacity() * size_of::<RowList>()) as u64
+        self.page_bytes + self.lists.bytes()
     }
 
     pub fn rows(&self) -> u64 {
@@ -209,7 +210,7 @@ impl Cache {
         let (min, max) = self.versions.unwrap_or((version, version));
         self.versions = Some((min.min(version), max.max(version)));
         if self.lists.len() < index.len() {
-            self.grow_lists(index.len());
+            self.lists.grow_to(index.len());
         }
         let mut rows = batch.rows();
         let mut group = [Placed::default(); APPENDED_TOGETHER];
@@ -226,8 +227,7 @@ impl Cache {
                     inserted.full += 1;
                     continue;
                 }
-                prefetch(&self.lists, position as usize);
-                prefetch(&self.lists, position as usize + 1);
+                self.lists.prefetch(position);
                 let (timestamp, bytes) = (row.timestamp, row.values);
                 group[count] = Placed { position, shape, timestamp, bytes, values };
                 count += 1;
@@ -237,7 +237,7 @@ impl Cache {
                 return inserted;
             }
             for placed in group {
-                let list = &self.lists[placed.position as usize];
+                let list = &self.lists[placed.position];
                 if let Some(page) = self.pages.get((list.tail >> PAGE_BITS) as usize) {
                     prefetch(page, (list.tail as usize & (PAGE_BYTES - 1)) + list.tail_used as usize);
                 }
@@ -253,15 +253,6 @@ impl Cache {
         }
     }
 
-    /// By an eighth at least: doubling would cost a large shard twice its lists.
-    fn grow_lists(&mut self, len: usize) {
-        if len > self.lists.capacity() {
-            let more = len - self.lists.len();
-            self.lists.reserve_exact(more.max(self.lists.len() / 8).max(16));
-        }
-        self.lists.resize(len, RowList::default());
-    }
-
     /// Adds one row; false when the generation can address no more.
     #[inline]
     fn append(
@@ -274,7 +265,7 @@ impl Cache {
         if self.rows == 0 {
             self.base_time = timestamp;
         }
-        let mut list = self.lists[position as usize];
+        let mut list = self.lists[position];
         let is_first = list.rows() == 0;
         let mut starts_anew = is_first;
         let former = if is_first { (self.base_time, 0) } else { (list.last_time, list.last_step) };
@@ -305,7 +296,7 @@ impl Cache {
         list.last_step = if starts_anew { 0 } else { step };
         list.last_time = timestamp;
         list.rows += 1;
-        self.lists[position as usize] = list;
+        self.lists[position] = list;
         self.rows += 1;
         if self.shape_rows.len() <= shape as usize {
             self.shape_rows.resize(shape as usize + 1, 0);
@@ -403,7 +394,7 @@ impl Cache {
     /// Rows of a series here, duplicates counted.
     #[inline]
     pub fn row_count(&self, position: SeriesPosition) -> usize {
-        self.lists.get(position as usize).map_or(0, RowList::rows)
+        self.lists.get(position).map_or(0, RowList::rows)
     }
 
     /// Takes out the rows of a series within `time`; how many.
@@ -412,7 +403,7 @@ impl Cache {
         if count == 0 || !time.overlaps(&self.time_range()) {
             return 0;
         }
-        let list = self.lists[position as usize];
+        let list = self.lists[position];
         let mut kept: Vec<(ShapePosition, i64, Vec<u8>)> = Vec::new();
         let mut shapes: Vec<ShapePosition> = Vec::with_capacity(count);
         self.each_row(list, None, |shape, timestamp, values| {
@@ -425,7 +416,7 @@ impl Cache {
             return 0;
         }
         // What stays is written anew; the old chunks are lost until the snapshot.
-        self.lists[position as usize] = RowList::default();
+        self.lists[position] = RowList::default();
         self.rows -= count as u64;
         self.series -= 1;
         for shape in shapes {
@@ -442,7 +433,7 @@ impl Cache {
 
     /// Moves to another index with the same shapes, which gets the series that have rows here.
     pub fn move_to(&mut self, from: &ActiveIndex, to: &mut ActiveIndex) {
-        let mut lists = Vec::with_capacity(self.series as usize);
+        let mut lists = Lists::default();
         for (position, list) in self.lists.iter().enumerate() {
             if list.rows() == 0 {
                 continue;

@@ -115,7 +115,7 @@ fn last(
     let (mut count, mut looked_at) = (0, 0);
     let mut newest: Option<Row<'_>> = None;
     for &cache in caches {
-        let list = cache.lists.get(position as usize).copied().unwrap_or_default();
+        let list = cache.lists.get(position).copied().unwrap_or_default();
         if list.rows() == 0 {
             continue;
         }
@@ -246,7 +246,7 @@ fn older(
 
 impl<'a> Looked<'a> {
     fn new(cache: &'a Cache, generation: usize, position: SeriesPosition) -> Self {
-        let list = cache.lists.get(position as usize).copied().unwrap_or_default();
+        let list = cache.lists.get(position).copied().unwrap_or_default();
         let before = (list.rows() > 0).then_some((list.tail, cache.time_max));
         Self { cache, generation, list, walks: Vec::new(), before }
     }

@@ -108,7 +108,7 @@ impl Cache {
         if count == 0 {
             return None;
         }
-        let list = self.lists[position as usize];
+        let list = self.lists[position];
         let mut rows = Transposed::new(index.shapes(), wanted, self.room_for(count, time));
         // Most of what a row costs are its values.
         self.each_row(list, Some(time), |shape, timestamp, values| {
@@ -132,7 +132,7 @@ impl Cache {
 
     /// Whether the rows of a series are out of order, and too many to be [`read`](Self::read) at once.
     pub fn is_long_to_order(&self, position: SeriesPosition) -> bool {
-        let list = self.lists.get(position as usize);
+        let list = self.lists.get(position);
         list.is_some_and(|list| list.is_out_of_order() && list.rows() > ORDERED_AT_ONCE_MAX)
     }
 
@@ -149,7 +149,7 @@ impl Cache {
             return None;
         }
         reused.begin(part.time.map_or(count, |time| self.room_for(count, time)));
-        let mut walk = self.walk(self.lists[position as usize]);
+        let mut walk = self.walk(self.lists[position]);
         if walk.list.is_out_of_order() {
             reused.scattered.begin(count);
         }

@@ -28,6 +28,9 @@ use crate::error::{Error, Result};
 /// Longest single read: bounds the buffer of one operation, and is far beyond where a longer one would be faster.
 const READ_BYTES_MAX: usize = 1024 * 1024;
 
+/// Memory taken for a read before its first byte is there: the file may be shorter than somebody thinks.
+const ALLOCATED_AT_ONCE_MAX: usize = 16 * 1024 * 1024;
+
 thread_local! {
     static WRITES: Cell<usize> = const { Cell::new(0) };
 }
@@ -227,7 +230,7 @@ impl UringFile {
 
 impl DiskFile for UringFile {
     async fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(length.min(READ_BYTES_MAX));
+        let mut bytes = Vec::with_capacity(length.min(ALLOCATED_AT_ONCE_MAX));
         while bytes.len() < length {
             let from = offset + bytes.len() as u64;
             let aligned = from & !(BLOCK_BYTES as u64 - 1);

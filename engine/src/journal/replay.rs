@@ -8,12 +8,10 @@
 //!    record goes into a new segment and takes its sequence; the torn bytes are never looked at again.
 //! 4. Bytes the disk cannot read are damage wherever they are.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use super::record::{Header, RECORD_HEADER_BYTES, looks_begun};
 use super::segment::{Name, Segment, SegmentId, parse_name, segment_name};
@@ -22,11 +20,7 @@ use super::{FIRST_SEQUENCE, JournalOptions};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 
-/// Bytes of one read. All reads of a segment are under way at once, and those of the next one while its records are
-/// handed out: one read after the other left the disk idle while entries were applied, and the core while it read.
-const READ_BYTES: usize = 512 * 1024;
-
-/// Bytes of one read where the disk could not read so many at once: an unreadable sector costs this much at most.
+/// Bytes of one read where the disk could not read a whole segment: an unreadable sector costs this much at most.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Damages listed one by one; more are only counted.
@@ -83,7 +77,7 @@ pub struct Replay<D: Disk> {
     /// The segment being read, and how far.
     position: usize,
     loaded: Option<Loaded>,
-    /// The segment behind it, being read.
+    /// The segment behind it, being read while records are applied: neither the disk nor the core waits for the other.
     ahead: Option<Loading>,
     expected: u64,
     /// The last segment can take more records, from this offset.
@@ -101,7 +95,7 @@ struct Loaded {
     records: u64,
 }
 
-/// Goes on whenever it is polled; what it has asked the disk for goes on by itself.
+/// Goes on whenever it is polled, which is once per record.
 type Loading = Pin<Box<dyn Future<Output = Result<Loaded>>>>;
 
 enum Step {
@@ -377,52 +371,30 @@ impl<D: Disk> Replay<D> {
     }
 }
 
-/// Reads a whole segment, all pieces at once; once more in smaller ones where the disk could not.
+/// Reads a whole segment; once more in pieces where the disk could not.
 async fn load<D: Disk>(disk: D, path: String) -> Result<Loaded> {
-    let file = Rc::new(disk.open(&path, OpenMode::Read).await?);
+    let file = disk.open(&path, OpenMode::Read).await?;
     let length = file.length().await? as usize;
-    let mut reads: Reads = (0..length)
-        .step_by(READ_BYTES)
-        .map(|at| {
-            let file = Rc::clone(&file);
-            Box::pin(async move { file.read_at(at as u64, READ_BYTES.min(length - at)).await }) as Read
-        })
-        .collect();
-    poll_fn(|context| begin(&mut reads, context)).await;
-    let mut bytes = Vec::with_capacity(length);
     let mut unreadable = Vec::new();
-    while let Some(read) = reads.pop_front() {
-        let end = (bytes.len() + READ_BYTES).min(length);
-        match read.await {
-            Ok(read) => bytes.extend_from_slice(&read),
-            Err(Error::Io { .. }) => read_in_pieces(&*file, end, &mut bytes, &mut unreadable).await?,
-            Err(error) => return Err(error),
-        }
-        if bytes.len() < end {
-            // The file is shorter than it was: nothing behind is where it should be.
-            break;
-        }
-    }
-    // All under way have to end before the file can be closed.
-    for read in reads {
-        let _ = read.await;
-    }
-    if let Ok(file) = Rc::try_unwrap(file) {
-        file.close().await?;
-    }
+    let bytes = match file.read_at(0, length).await {
+        Ok(bytes) => bytes,
+        Err(Error::Io { .. }) => read_in_pieces(&file, length, &mut unreadable).await?,
+        Err(error) => return Err(error),
+    };
+    file.close().await?;
     Ok(Loaded { bytes, unreadable, at: 0, records: 0 })
 }
 
-/// Reads on up to `end`, with zeros for what the disk cannot read.
+/// Reads up to `length`, with zeros for what the disk cannot read.
 async fn read_in_pieces<F: DiskFile>(
     file: &F,
-    end: usize,
-    bytes: &mut Vec<u8>,
+    length: usize,
     unreadable: &mut Vec<Range<usize>>,
-) -> Result<()> {
-    while bytes.len() < end {
+) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
         let at = bytes.len();
-        let wanted = PIECE_BYTES.min(end - at);
+        let wanted = PIECE_BYTES.min(length - at);
         match file.read_at(at as u64, wanted).await {
             Ok(read) if read.is_empty() => break,
             Ok(read) => bytes.extend_from_slice(&read),
@@ -433,20 +405,7 @@ async fn read_in_pieces<F: DiskFile>(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
-}
-
-type Read = Pin<Box<dyn Future<Output = Result<Vec<u8>>>>>;
-type Reads = VecDeque<Read>;
-
-/// Asks the disk for all of them. What is there at once is kept as what it is.
-fn begin(reads: &mut Reads, context: &mut Context<'_>) -> Poll<()> {
-    for read in reads {
-        if let Poll::Ready(answer) = read.as_mut().poll(context) {
-            *read = Box::pin(std::future::ready(answer));
-        }
-    }
-    Poll::Ready(())
+    Ok(bytes)
 }
 
 impl Loaded {

@@ -67,6 +67,7 @@ impl<D: Disk> Store<D> {
     async fn read_wal(&self, wal_id: u64, foreign: &mut Vec<ForeignEntry>) -> Result<WalReplay<D>> {
         let inner = &*self.0;
         let mut replay = WalReplay::open(inner.disk.clone(), wal_id, inner.options.wal()).await?;
+        let mut copied = Vec::new();
         while let Some(group) = replay.next().await? {
             let sequence = group.sequence;
             for entry in &group.entries {
@@ -78,7 +79,11 @@ impl<D: Disk> Store<D> {
                 };
                 inner.stats.borrow_mut().wal_entries_replayed += 1;
                 match (inner.options.placement)(shard) {
-                    Placement::Here => self.replay_entry(shard, kind, body, wal_id, sequence).await?,
+                    Placement::Here => {
+                        copied.clear();
+                        copied.extend_from_slice(body);
+                        copied = self.replay_entry(shard, kind, copied, wal_id, sequence).await?;
+                    }
                     Placement::Elsewhere => {
                         foreign.push(ForeignEntry { shard, wal_id, sequence, kind, body: body.to_vec() });
                     }
@@ -97,20 +102,20 @@ impl<D: Disk> Store<D> {
         Ok(replay)
     }
 
-    /// Applies one entry, unless the shard's files have it.
+    /// Applies one entry, unless the shard's files have it; hands the memory back.
     async fn replay_entry(
         &self,
         shard: ShardRef,
         kind: EntryKind,
-        body: &[u8],
+        mut body: Vec<u8>,
         wal_id: u64,
         sequence: u64,
-    ) -> Result<()> {
+    ) -> Result<Vec<u8>> {
         let inner = &*self.0;
         let shard = self.shard(shard);
         let set = shard.file_set(&inner.disk, &inner.block_cache).await?;
         if sequence <= set.manifest.replayed_up_to(wal_id) {
-            return Ok(());
+            return Ok(body);
         }
         let malformed = |what: &str| Error::Corrupted {
             file: crate::wal::folder(wal_id),
@@ -119,7 +124,7 @@ impl<D: Disk> Store<D> {
         };
         match kind {
             EntryKind::Write => {
-                let batch = Batch::from_bytes(body.to_vec()).map_err(|error| malformed(error.0))?;
+                let batch = Batch::from_bytes(body).map_err(|error| malformed(error.0))?;
                 if !inner.fields.borrow().knows_group(shard.group) {
                     read_types(&inner.disk, &inner.fields, &inner.field_damages, shard.group).await?;
                 }
@@ -128,9 +133,10 @@ impl<D: Disk> Store<D> {
                 // took, and they were not acknowledged.
                 shard.insert(&batch, &verdict.refused, wal_id, sequence);
                 self.charge(&shard);
+                body = batch.into_bytes();
             }
             EntryKind::Delete => {
-                let predicate = predicate_from_bytes(body)?;
+                let predicate = predicate_from_bytes(&body)?;
                 let tombstone = Tombstone::new(predicate, Vec::new())?;
                 shard.note_through(wal_id, sequence);
                 self.delete_from_cache(&shard, &tombstone).await;
@@ -141,7 +147,7 @@ impl<D: Disk> Store<D> {
                 inner.shards.borrow_mut().remove(&shard.id);
             }
         }
-        Ok(())
+        Ok(body)
     }
 
     /// A WAL need not fit into the cache: snapshots the largest shard when it does not. Only when all entries of a
@@ -182,8 +188,8 @@ impl<D: Disk> Store<D> {
     pub async fn adopt(&self, entries: Vec<ForeignEntry>) -> Result<()> {
         let _inside = self.0.structure.enter().await;
         for record in entries.chunk_by(|a, b| (a.wal_id, a.sequence) == (b.wal_id, b.sequence)) {
-            for entry in record {
-                self.replay_entry(entry.shard, entry.kind, &entry.body, entry.wal_id, entry.sequence).await?;
+            for ForeignEntry { shard, wal_id, sequence, kind, body } in record {
+                self.replay_entry(*shard, *kind, body.clone(), *wal_id, *sequence).await?;
             }
             self.make_room().await?;
         }
