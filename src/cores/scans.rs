@@ -100,7 +100,10 @@ pub struct GivenUp(Rc<RefCell<Vec<flume::Receiver<Result<ScanPiece>>>>>);
 impl GivenUp {
     fn add(&self, pieces: &flume::Receiver<Result<ScanPiece>>) {
         let mut scans = self.0.borrow_mut();
-        scans.retain(|scan| !scan.is_disconnected());
+        // A client that goes away leaves scans that nobody waits for; and a query may give up thousands at once.
+        if scans.len() == scans.capacity() {
+            scans.retain(|scan| !scan.is_disconnected());
+        }
         scans.push(pieces.clone());
     }
 
@@ -110,7 +113,9 @@ impl GivenUp {
         for scan in scans {
             while scan.recv_async().await.is_ok() {}
         }
-        self.0.borrow_mut().retain(|scan| !scan.is_disconnected());
+        let mut scans = self.0.borrow_mut();
+        scans.retain(|scan| !scan.is_disconnected());
+        scans.shrink_to(16);
     }
 }
 

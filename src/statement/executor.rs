@@ -3,6 +3,7 @@
 //! checks and names made whole → tracked, with its bounds → SELECT by the read path (INTO by the write path), all else by
 //! [`execute`](super::execute) → pieces into the sink.
 
+use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,6 +26,9 @@ use crate::write::{Owners, Writer};
 
 /// Part of a core's query pool that one query may hold.
 const QUERY_POOL_SHARE: u64 = 2;
+
+/// Bytes that lists and logs show of a statement.
+const SHOWN_BYTES_MAX: usize = 16 << 10;
 
 /// What a request says about all its statements.
 #[derive(Debug, Clone, Default)]
@@ -161,8 +165,7 @@ impl Executor {
         let runtime = inner.cores.runtime();
         let control = Control::new(inner.limits);
         let started_ns = runtime.monotonic_ns();
-        // Without passwords: a statement shows none.
-        let text = statement.to_string();
+        let text = shown(statement);
         let standing = match statement {
             Statement::ShowQueries | Statement::KillQuery { .. } => Standing::Free,
             _ if asked.user.as_ref().is_some_and(|user| user.admin) => Standing::Administrator,
@@ -278,11 +281,45 @@ impl Executor {
     }
 }
 
+/// A statement as lists and logs show it: without passwords, and of a long one its beginning.
+fn shown(statement: &Statement) -> String {
+    let mut text = Beginning(String::new());
+    // It fails where the text is long enough.
+    let _ = write!(text, "{statement}");
+    text.0
+}
+
+struct Beginning(String);
+
+impl fmt::Write for Beginning {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = SHOWN_BYTES_MAX - self.0.len();
+        if more.len() <= room {
+            self.0.push_str(more);
+            return Ok(());
+        }
+        self.0.push_str(&more[..more.floor_char_boundary(room)]);
+        self.0.push('…');
+        Err(fmt::Error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_lite::future::block_on;
 
     use super::*;
+
+    #[test]
+    fn of_a_long_statement_its_beginning_is_shown() {
+        let shown_of = |text: &str| shown(&crate::influxql::parse_statement(text).unwrap());
+        assert_eq!(shown_of("select  v from m"), "SELECT v FROM m");
+        for name in ["x", "é"] {
+            let long = shown_of(&format!("SELECT \"{}\" FROM m", name.repeat(SHOWN_BYTES_MAX)));
+            assert!(long.starts_with("SELECT ") && long.ends_with(&format!("{name}…")), "{name}");
+            assert!((SHOWN_BYTES_MAX - 1..=SHOWN_BYTES_MAX + 3).contains(&long.len()), "{}", long.len());
+        }
+    }
 
     #[test]
     fn statements_of_a_request_share_its_time() {

@@ -230,13 +230,14 @@ impl<D: Disk> Fold<'_, D> {
         }
         if !read.is_empty() {
             // The columns are read anyway: an extreme value of the same column comes along.
-            let reads = |call: usize, read: &[usize]| {
-                read.iter().any(|other| self.calls[*other].column == self.calls[call].column)
-            };
-            let along: Vec<usize> =
-                extremes.iter().map(|(call, _)| *call).filter(|call| reads(*call, &read)).collect();
-            extremes.retain(|(call, _)| !along.contains(call));
-            read.extend(along);
+            let columns: HashSet<_> = read.iter().map(|call| self.calls[*call].column).collect();
+            extremes.retain(|(call, _)| {
+                let is_along = columns.contains(&self.calls[*call].column);
+                if is_along {
+                    read.push(*call);
+                }
+                !is_along
+            });
             let there = self.read_calls(state, cursor, slot, &read, &unread).await?;
             for (call, there) in read.iter().zip(there) {
                 if let Some(found) = is_found.get_mut(*call) {

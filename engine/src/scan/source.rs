@@ -159,6 +159,7 @@ enum Body {
         entries: Rc<[BlockEntry]>,
         at: u32,
         end: u32,
+        /// By field.
         summaries: OnceCell<Rc<[ColumnSummary]>>,
     },
 }
@@ -398,11 +399,15 @@ impl<D: Disk> Sources<D> {
             Some(summaries) => summaries,
             None => {
                 // Damage is reported by the read that follows.
-                let made = file.reader.summaries(entry).ok()?;
+                let mut made = file.reader.summaries(entry).ok()?;
+                made.sort_by_key(|summary| summary.field);
                 summaries.get_or_init(|| made.into())
             }
         };
-        let mut found = summaries.iter().filter(|summary| numbers.contains(&summary.field));
+        let mut found = numbers.iter().flat_map(|number| {
+            let first = summaries.partition_point(|summary| summary.field < *number);
+            summaries[first..].iter().take_while(move |summary| summary.field == *number)
+        });
         let Some(summary) = found.next() else { return Some(None) };
         // A field that changed its type within one file is for the rows to tell.
         if found.next().is_some() { None } else { Some(Some(ColumnFacts::of(summary))) }
@@ -464,8 +469,9 @@ impl<D: Disk> Sources<D> {
                 Ok(rows)
             }
             (Body::File { entries, at, end, .. }, Source::File { file, fields, names }) => {
-                let numbers: Vec<FieldId> =
+                let mut numbers: Vec<FieldId> =
                     wanted.iter().filter_map(|name| fields.get(name)).flatten().copied().collect();
+                numbers.sort_unstable();
                 let blocks = &entries[*at as usize..*end as usize];
                 let read = file.reader.read_first(blocks, Wanted::Fields(&numbers)).await?;
                 let mut rows = Rows { times: read.times, fields: Vec::new(), columns: Vec::new() };

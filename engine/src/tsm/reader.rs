@@ -115,7 +115,7 @@ pub struct ColumnSummary {
 pub enum Wanted<'a> {
     /// All, for merging: what is read is not kept in the cache.
     All,
-    /// These. Columns come in the block's order; one that the block does not have is missing.
+    /// These, ascending. Columns come in the block's order; one that the block does not have is missing.
     Fields(&'a [FieldId]),
 }
 
@@ -123,7 +123,7 @@ impl Wanted<'_> {
     fn has(&self, field: FieldId) -> bool {
         match self {
             Self::All => true,
-            Self::Fields(fields) => fields.contains(&field),
+            Self::Fields(fields) => fields.binary_search(&field).is_ok(),
         }
     }
 }

@@ -96,8 +96,10 @@ pub(super) async fn keys_matching(
     let matches: &dyn Fn(&[u8]) -> bool = match wanted {
         TagKeyMatch::Equal(key) => return Ok(vec![key.as_bytes().to_vec()]),
         TagKeyMatch::In(keys) => {
-            let keys: BTreeSet<_> = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
-            return Ok(keys.into_iter().collect());
+            let mut keys: Vec<&String> = keys.iter().collect();
+            keys.sort_unstable();
+            keys.dedup();
+            return Ok(keys.into_iter().map(|key| key.as_bytes().to_vec()).collect());
         }
         TagKeyMatch::NotEqual(key) => &|tag| tag != key.as_bytes(),
         TagKeyMatch::Matches(regex) => {
