@@ -59,7 +59,9 @@ const GUARD: Duration = Duration::from_micros(200);
 /// a write's and a query's time.
 const TURN: Duration = Duration::from_micros(500);
 
-/// What an offer of the processor took, so many times as long there is no other: it costs a tenth of the time at most.
+/// What an offer of the processor took, so many times as long there is no other: beside queries offers cost a quarter of
+/// the time at most, beside other work a tenth.
+const QUERY_OFFER_PAUSE: u32 = 3;
 const OFFER_PAUSE: u32 = 10;
 
 /// The timer beside all other work. Every sleep has all cores pass a memory barrier: at 1 ms it cost small writes 8 %.
@@ -98,16 +100,18 @@ struct Ticker {
     idle_rings: Cell<u32>,
     /// Whether another ring is due: the turn is over, and not all of it may have been done.
     is_guarded: Cell<bool>,
-    courtesy: Rc<Courtesy>,
+    courtesy: Courtesy,
+    /// Also when no write of this core is under way.
+    always_offers: bool,
 }
 
 /// Offers this core's processor to other threads, within bounds.
 ///
 /// A thread of the kernel has little to do and gives it back at once. Another program that wants all it can get would
 /// keep it for a whole slice of the kernel's scheduler each time: after an offer that took long there is none for
-/// [`OFFER_PAUSE`] times as long.
-#[derive(Default)]
+/// `pause` times as long.
 struct Courtesy {
+    pause: u32,
     next: Cell<Option<Instant>>,
 }
 
@@ -117,21 +121,32 @@ impl Courtesy {
         if self.next.get().is_none_or(|next| next <= begun) {
             std::thread::yield_now();
             let ended = Instant::now();
-            self.next.set(Some(ended + (ended - begun) * OFFER_PAUSE));
+            self.next.set(Some(ended + (ended - begun) * self.pause));
         }
     }
 }
 
 impl Ticker {
+    /// Of queries.
+    fn of_queries(queue: TaskQueueHandle) -> Rc<Self> {
+        Self::new(queue, QUERY_TICK, QUERY_TICK_IDLE_RINGS, QUERY_OFFER_PAUSE, true)
+    }
+
+    /// Of all other work.
+    fn of_others(queue: TaskQueueHandle) -> Rc<Self> {
+        Self::new(queue, TICK, 1, OFFER_PAUSE, false)
+    }
+
     fn new(
         queue: TaskQueueHandle,
         every: Duration,
         idle_rings_max: u32,
-        courtesy: &Rc<Courtesy>,
+        pause: u32,
+        always_offers: bool,
     ) -> Rc<Self> {
-        let (rings, idle_rings, is_guarded) = Default::default();
-        let courtesy = Rc::clone(courtesy);
-        Rc::new(Self { queue, every, idle_rings_max, rings, idle_rings, is_guarded, courtesy })
+        let (rings, idle_rings, is_guarded, next) = Default::default();
+        let courtesy = Courtesy { pause, next };
+        Rc::new(Self { queue, every, idle_rings_max, rings, idle_rings, is_guarded, courtesy, always_offers })
     }
 
     /// Before a task is polled: so often that it asks no clock.
@@ -155,8 +170,9 @@ impl Ticker {
         if !glommio::executor().need_preempt() {
             return;
         }
-        if is_writing() {
-            // The kernel's thread that makes the write durable waits for this processor, for up to 4 ms otherwise.
+        // The kernel's thread that makes a write durable waits for this processor, for up to 4 ms otherwise; so does,
+        // beside a long query, a client on this machine that has a batch to send.
+        if self.always_offers || is_writing() {
             self.courtesy.offer();
         }
         if self.is_guarded.replace(true) {
@@ -217,11 +233,7 @@ impl Core {
             executor.create_task_queue(shares, latency, priority.name())
         });
         let queue = queues[Priority::Control as usize];
-        let courtesy = Rc::default();
-        let tickers = [
-            Ticker::new(queue, QUERY_TICK, QUERY_TICK_IDLE_RINGS, &courtesy),
-            Ticker::new(queue, TICK, 1, &courtesy),
-        ];
+        let tickers = [Ticker::of_queries(queue), Ticker::of_others(queue)];
         Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
     }
 
