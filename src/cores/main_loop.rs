@@ -489,11 +489,12 @@ impl<D: Disk> Local for Rc<Server<D>> {
     ) {
         let server = Rc::clone(self);
         self.cores.runtime().spawn_query(is_long, async move {
-            // Ends with an error as soon as the asker has dropped its stream.
+            // Ends as soon as the asker has dropped its stream. `cancel` goes last: the asker may wait for that.
             let gone = async {
                 let _ = cancel.recv_async().await;
             };
             futures_lite::future::or(server.send_scan(request, pieces), gone).await;
+            drop(cancel);
         });
     }
 }

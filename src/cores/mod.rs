@@ -76,7 +76,7 @@ struct ScanPiece {
 trait Local {
     fn serve(&self, request: CoreRequest) -> LocalFuture<CoreReply>;
     fn scan(&self, request: ScanRequest) -> LocalFuture<Result<Box<dyn LocalScan>>>;
-    /// Runs a scan by itself until it ends or `cancel` closes.
+    /// Runs a scan by itself until it ends or `cancel` says so, or closes.
     fn run_scan(
         &self,
         request: ScanRequest,

@@ -24,15 +24,15 @@ struct Sent {
     chunks: std::vec::IntoIter<ScanChunk>,
     is_last: bool,
     peak_bytes: u64,
-    /// Whoever scans sees it go.
-    _keep_going: flume::Sender<()>,
+    /// Whoever scans ends at a word, and holds the other end until then.
+    end: flume::Sender<()>,
     given_up: GivenUp,
 }
 
 impl Drop for Sent {
     fn drop(&mut self) {
         if !self.is_last {
-            self.given_up.add(&self.pieces);
+            self.given_up.add(&self.end);
         }
     }
 }
@@ -42,17 +42,17 @@ impl ScanStream {
         Self(Source::Pulled(scan))
     }
 
-    /// A stream, and the scan's ends of it: where its pieces go, and what closes when they are wanted no more. The scan
-    /// drops the first when it holds nothing any more.
+    /// A stream, and the scan's ends of it: where its pieces go, and where it is told that they are wanted no more. The
+    /// scan drops the second when it holds nothing any more.
     pub(super) fn sent(given_up: &GivenUp) -> (Self, flume::Sender<Result<ScanPiece>>, flume::Receiver<()>) {
         let (sender, pieces) = flume::bounded(PIECES_AHEAD);
-        let (keep_going, cancel) = flume::bounded(1);
+        let (end, cancel) = flume::bounded(1);
         let sent = Sent {
             pieces,
             chunks: Vec::new().into_iter(),
             is_last: false,
             peak_bytes: 0,
-            _keep_going: keep_going,
+            end,
             given_up: given_up.clone(),
         };
         (Self(Source::Sent(sent)), sender, cancel)
@@ -95,23 +95,26 @@ impl Sent {
 ///
 /// A query that was ended is answered when its parts are: who sees the answer and asks again finds their memory free.
 #[derive(Clone, Default)]
-pub struct GivenUp(Rc<RefCell<Vec<flume::Receiver<Result<ScanPiece>>>>>);
+pub struct GivenUp(Rc<RefCell<Vec<flume::Sender<()>>>>);
 
 impl GivenUp {
-    fn add(&self, pieces: &flume::Receiver<Result<ScanPiece>>) {
+    /// Ends a scan. What it has sent goes with the stream: nothing but the way to it is kept.
+    fn add(&self, end: &flume::Sender<()>) {
+        let _ = end.try_send(());
         let mut scans = self.0.borrow_mut();
         // A client that goes away leaves scans that nobody waits for; and a query may give up thousands at once.
         if scans.len() == scans.capacity() {
             scans.retain(|scan| !scan.is_disconnected());
         }
-        scans.push(pieces.clone());
+        scans.push(end.clone());
     }
 
     /// Waits until all that were given up so far are over.
     pub async fn are_over(&self) {
         let scans = self.0.borrow().clone();
         for scan in scans {
-            while scan.recv_async().await.is_ok() {}
+            // There is room for one word; the next waits until the other end is gone.
+            while scan.send_async(()).await.is_ok() {}
         }
         let mut scans = self.0.borrow_mut();
         scans.retain(|scan| !scan.is_disconnected());
@@ -121,7 +124,7 @@ impl GivenUp {
 
 #[cfg(test)]
 mod tests {
-    use futures_lite::future::{block_on, poll_once};
+    use futures_lite::future::{block_on, poll_once, yield_now, zip};
 
     use super::*;
 
@@ -130,18 +133,32 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_that_is_given_up_is_waited_for_until_it_is_over() {
+    fn a_scan_that_is_given_up_is_told_and_waited_for_until_it_is_over() {
         let given_up = GivenUp::default();
         block_on(given_up.are_over());
         let (stream, sender, cancel) = ScanStream::sent(&given_up);
         sender.send(piece(false)).unwrap();
-        assert!(!cancel.is_disconnected());
+        assert!(block_on(poll_once(cancel.recv_async())).is_none());
         drop(stream);
-        assert!(cancel.is_disconnected(), "the scan learns of it");
+        assert!(sender.is_disconnected(), "what it has sent is gone");
+        assert!(block_on(poll_once(cancel.recv_async())).is_some(), "the scan learns of it");
         assert_eq!(block_on(poll_once(given_up.are_over())), None, "it may hold memory");
-        drop(sender);
+        drop(cancel);
         block_on(given_up.are_over());
         assert!(given_up.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_the_end_of_a_scan_is_woken_by_it() {
+        let given_up = GivenUp::default();
+        let (stream, _sender, cancel) = ScanStream::sent(&given_up);
+        drop(stream);
+        let scan = async {
+            let _ = cancel.recv_async().await;
+            yield_now().await;
+            drop(cancel);
+        };
+        block_on(zip(given_up.are_over(), scan));
     }
 
     #[test]
@@ -153,9 +170,9 @@ mod tests {
         assert_eq!(stream.peak_bytes(), 7);
         drop(stream);
         assert!(given_up.0.borrow().is_empty());
-        let (mut stream, sender, _cancel) = ScanStream::sent(&given_up);
+        let (mut stream, sender, cancel) = ScanStream::sent(&given_up);
         sender.send(Err(Error::Cancelled)).unwrap();
-        drop(sender);
+        drop((sender, cancel));
         assert!(block_on(stream.next()).is_err());
         drop(stream);
         block_on(given_up.are_over());
