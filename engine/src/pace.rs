@@ -42,6 +42,16 @@ impl Pace {
             self.unasked.set(unasked);
             return;
         }
+        self.ask(unasked).await;
+    }
+
+    /// As [`spent`](Self::spent), of work that may have taken far longer: asks at once whether the turn is over.
+    #[inline]
+    pub async fn spent_at_least(&self, units: u64) {
+        self.ask(self.unasked.get() + units).await;
+    }
+
+    async fn ask(&self, unasked: u64) {
         self.unasked.set(0);
         let all = self.asked.get() + unasked;
         if all < PACE_UNITS && !IS_TURN_OVER.get()() {
@@ -71,7 +81,9 @@ mod tests {
         assert_eq!(units_until_it_gives_way(), PACE_UNITS.next_multiple_of(100));
         ask_whether_a_turn_is_over(|| true);
         assert_eq!(units_until_it_gives_way(), PACE_ASKED_UNITS.next_multiple_of(100));
+        assert!(block_on(poll_once(Pace::new().spent_at_least(1))).is_none(), "nobody knows what it took");
         ask_whether_a_turn_is_over(|| false);
         assert_eq!(units_until_it_gives_way(), PACE_UNITS.next_multiple_of(100));
+        assert!(block_on(poll_once(Pace::new().spent_at_least(1))).is_some());
     }
 }

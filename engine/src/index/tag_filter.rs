@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::error::{Error, Result};
 use crate::model::batch::{put_varint, take_varint};
 use crate::model::series_key;
+use crate::pace::Pace;
 use crate::scan::request::TagFilter;
 
 /// Most bytes a compiled expression may take.
@@ -55,6 +56,25 @@ pub enum TagMatcher {
     Or(Vec<TagMatcher>),
 }
 
+/// What it takes to ask a matcher about a key or a value.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Work {
+    ns: u64,
+    /// Of a pattern: there are values of which it takes milliseconds.
+    is_guess: bool,
+}
+
+impl Work {
+    /// Counts one question, and `ns` for what else was done.
+    #[inline]
+    pub async fn spent(self, pace: &Pace, ns: u64) {
+        match self.is_guess {
+            true => pace.spent_at_least(self.ns + ns).await,
+            false => pace.spent(self.ns + ns).await,
+        }
+    }
+}
+
 impl TagMatcher {
     /// `Error::Invalid` for a pattern that does not compile.
     pub fn new(filter: &TagFilter) -> Result<Self> {
@@ -94,13 +114,18 @@ impl TagMatcher {
         Ok(Self::Or(any))
     }
 
-    /// About how many nanoseconds it takes to ask about a key.
-    pub fn work(&self) -> u64 {
+    /// What it takes to ask about a key.
+    pub fn work(&self) -> Work {
         match self {
-            Self::Constant(_) => 1,
-            Self::Equal { .. } | Self::OneOf { .. } => 50,
-            Self::Matches { .. } => 200,
-            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::work).sum(),
+            Self::Constant(_) => Work { ns: 1, is_guess: false },
+            Self::Equal { .. } | Self::OneOf { .. } => Work { ns: 50, is_guess: false },
+            Self::Matches { .. } => Work { ns: 200, is_guess: true },
+            Self::And(parts) | Self::Or(parts) => {
+                parts.iter().map(Self::work).fold(Work::default(), |sum, part| Work {
+                    ns: sum.ns + part.ns,
+                    is_guess: sum.is_guess || part.is_guess,
+                })
+            }
         }
     }
 

@@ -11,11 +11,16 @@ use super::source::{FoundSeries, Reads, ShardSources, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{FieldType, TimeRange, series_key};
+use crate::pace::Pace;
 use crate::pool::Reservation;
 use crate::shard::ShardView;
 
 /// Bytes an item of an answer takes beyond its text.
 const ITEM_BYTES: u64 = 64;
+
+/// Nanoseconds, about, that a name takes among others, and a measurement to be opened.
+const NAME_NS: u64 = 200;
+const OPENED_NS: u64 = 2_000;
 
 /// Answers one request over these shards. `reservation` is its part of the core's query pool.
 pub async fn catalog<D: Disk>(
@@ -32,12 +37,12 @@ pub async fn catalog_over<D: Disk>(
     request: &CatalogRequest,
     reservation: Option<Reservation>,
 ) -> Result<CatalogReply> {
-    let budget = Budget::new(request.budget_bytes, reservation);
+    let (budget, pace) = (Budget::new(request.budget_bytes, reservation), Pace::new());
     let measurements = match &request.measurements {
         Some(names) => names.iter().cloned().collect(),
-        None => measurements_of(&shards, request.time).await?,
+        None => measurements_of(&shards, request.time, &pace).await?,
     };
-    let asking = Asking { shards, request, budget };
+    let asking = Asking { shards, request, budget, pace };
     Ok(match &request.what {
         CatalogKind::Measurements => CatalogReply::Measurements(asking.measurements(&measurements).await?),
         CatalogKind::Schema => CatalogReply::Schema(asking.schemas(&measurements).await?),
@@ -50,17 +55,27 @@ pub async fn catalog_over<D: Disk>(
 }
 
 /// Names of all measurements that the shards' files and caches know.
-async fn measurements_of<D: Disk>(shards: &[ShardSources<D>], time: TimeRange) -> Result<BTreeSet<Vec<u8>>> {
+async fn measurements_of<D: Disk>(
+    shards: &[ShardSources<D>],
+    time: TimeRange,
+    pace: &Pace,
+) -> Result<BTreeSet<Vec<u8>>> {
     let mut names = BTreeSet::new();
     for shard in shards {
         for file in &shard.files {
             if file.span().overlaps(&time) {
                 let schema = file.reader.schema().await?;
-                names.extend(schema.measurement_names().into_iter().map(<[u8]>::to_vec));
+                for name in schema.measurement_names() {
+                    names.insert(name.to_vec());
+                    pace.spent(NAME_NS).await;
+                }
             }
         }
         if !shard.cache.is_empty() && shard.cache.time_range().overlaps(&time) {
-            names.extend(shard.cache.measurements());
+            for name in shard.cache.measurements() {
+                names.insert(name);
+                pace.spent(NAME_NS).await;
+            }
         }
     }
     Ok(names)
@@ -70,6 +85,8 @@ struct Asking<'a, D: Disk> {
     shards: Vec<ShardSources<D>>,
     request: &'a CatalogRequest,
     budget: Budget,
+    /// Over all measurements; the sources of each have their own.
+    pace: Pace,
 }
 
 impl<D: Disk> Asking<'_, D> {
@@ -82,6 +99,8 @@ impl<D: Disk> Asking<'_, D> {
     }
 
     async fn open(&self, measurement: &[u8]) -> Result<Sources<D>> {
+        // What the measurement before took is not known here.
+        self.pace.spent_at_least(OPENED_NS).await;
         Sources::open(self.shards.clone(), measurement, self.request.time).await
     }
 

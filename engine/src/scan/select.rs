@@ -10,7 +10,7 @@ use std::pin::Pin;
 use super::request::TagFilter;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::index::tag_filter::{TagMatcher, about_measurement};
+use crate::index::tag_filter::{TagMatcher, Work, about_measurement};
 use crate::pace::Pace;
 use crate::postings::{Positions, intersect, subtract, union};
 use crate::tsm::TsmReader;
@@ -33,6 +33,9 @@ pub async fn matching_positions<D: Disk>(
     let is_sparse = chosen.len() < 64 || chosen.len() <= choice.all().await?.len() / DENSE;
     Ok(is_sparse.then_some(chosen))
 }
+
+/// Nanoseconds, about, that a pattern takes to be compiled.
+const COMPILED_NS: u64 = 20_000;
 
 /// Positions of alternatives that are gathered before they are sorted.
 const UNSORTED_MAX: usize = 16 << 10;
@@ -124,34 +127,38 @@ impl<D: Disk> Choice<'_, D> {
 
     /// Series that have no value of the tag.
     async fn without_tag(&self, name: &[u8]) -> Result<Positions> {
-        let with = self.values_where(name, |_| true).await?;
+        let with = self.values_where(name, Work::default(), |_| true).await?;
         Ok(subtract(self.all().await?, &with))
     }
 
     async fn matching(&self, name: &[u8], filter: &TagFilter) -> Result<Positions> {
         let matcher = TagMatcher::new(filter)?;
+        // To compile a pattern takes long enough, and there may be no value.
+        matcher.work().spent(self.pace, COMPILED_NS).await;
         let holds = |value: &[u8]| matcher.matches_value(name, value).unwrap_or(false);
-        let matching = self.values_where(name, holds).await?;
+        let matching = self.values_where(name, matcher.work(), holds).await?;
         if !holds(b"") {
             return Ok(matching);
         }
         Ok(union(&matching, &self.without_tag(name).await?))
     }
 
-    /// Series whose value of the tag passes.
-    async fn values_where(&self, name: &[u8], passes: impl Fn(&[u8]) -> bool) -> Result<Positions> {
+    /// Series whose value of the tag passes; `work` is what it takes to ask.
+    async fn values_where(
+        &self,
+        name: &[u8],
+        work: Work,
+        passes: impl Fn(&[u8]) -> bool,
+    ) -> Result<Positions> {
         let mut positions = Vec::new();
-        let mut values = 0u64;
-        self.reader
-            .visit_tag_values(self.measurement, name, |value, encoded| {
-                values += 1;
-                if passes(value) {
-                    encoded.decode(&mut positions)?;
-                }
-                Ok(true)
-            })
-            .await?;
-        self.pace.spent(100 * values + 10 * positions.len() as u64).await;
+        let mut values = self.reader.tag_values(self.measurement, name).await?;
+        while let Some(value) = values.next().await? {
+            let before = positions.len();
+            if passes(value) {
+                values.positions(&mut positions)?;
+            }
+            work.spent(self.pace, 100 + 10 * (positions.len() - before) as u64).await;
+        }
         // A series has one value of a tag, so that no position came twice.
         positions.sort_unstable();
         if positions.len() > self.all().await?.len() {

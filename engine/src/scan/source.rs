@@ -582,14 +582,15 @@ impl<D: Disk> Sources<D> {
         let mut values = Vec::new();
         for source in &self.list {
             let Source::File { file, .. } = source else { continue };
+            let mut found = file.reader.tag_values(&self.measurement, key).await?;
             let mut count = 0;
-            let visit = file.reader.visit_tag_values(&self.measurement, key, |value, _| {
+            while count < max
+                && let Some(value) = found.next().await?
+            {
                 values.push(value.to_vec());
                 count += 1;
-                Ok(count < max)
-            });
-            visit.await?;
-            self.pace.spent(100 * count as u64).await;
+                self.pace.spent(100).await;
+            }
         }
         Ok(values)
     }

@@ -31,7 +31,8 @@
 //! reader.read_blocks(&blocks, Wanted::All).await?;                // the first few of neighbouring blocks in one read
 //! let schema = reader.schema().await?;                            // measurement_names(), fields_of(m), tag_keys_of(m)
 //! reader.measurement_positions(m).await?; reader.tag_positions(m, key, value).await?;
-//! reader.visit_tag_values(m, key, |value, positions| Ok(true)).await?;
+//! let mut values = reader.tag_values(m, key).await?;              // of a tag key, ascending
+//! while let Some(value) = values.next().await? { values.positions(&mut positions)?; }
 //! reader.verify().await?;
 //! ```
 //! Names of measurements, tags and fields are unescaped everywhere but in keys. Damage is
@@ -58,9 +59,7 @@ pub use block_cache::BlockCache;
 pub use footer::{FileMeta, Version};
 pub use index::BlockEntry;
 pub use key_set::{KeySet, KeySetWalk};
-pub use reader::{
-    ColumnSummary, EncodedPositions, SeriesCursor, SeriesEntry, TsmReader, UnlistedBlocks, Wanted,
-};
+pub use reader::{ColumnSummary, SeriesCursor, SeriesEntry, TagValues, TsmReader, UnlistedBlocks, Wanted};
 pub use schema::Schema;
 pub use scrub::Scrub;
 pub use statistics::{Extent, Statistics, sum_of_floats};

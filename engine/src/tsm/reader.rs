@@ -3,8 +3,10 @@
 
 mod blocks;
 mod cursor;
+mod tag_values;
 
 pub use cursor::SeriesCursor;
+pub use tag_values::TagValues;
 
 use super::block_cache::{BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
@@ -129,19 +131,14 @@ impl Wanted<'_> {
 }
 
 /// Positions as they stand in a tag page.
-#[derive(Debug, Clone, Copy)]
-pub struct EncodedPositions<'a> {
+struct EncodedPositions<'a> {
     bytes: &'a [u8],
     series: u32,
 }
 
 impl EncodedPositions<'_> {
-    pub fn count(&self) -> Result<u64, DecodeError> {
-        postings::count(self.bytes)
-    }
-
     /// Appends the positions, ascending.
-    pub fn decode(&self, out: &mut Positions) -> Result<(), DecodeError> {
+    fn decode(&self, out: &mut Positions) -> Result<(), DecodeError> {
         let mut bytes = self.bytes;
         postings::decode(&mut bytes, self.series, out)?;
         if bytes.is_empty() { Ok(()) } else { Err(DecodeError("positions")) }
@@ -422,48 +419,6 @@ impl<D: Disk> TsmReader<D> {
         });
         self.damaged(schema.tag_pages[at].offset, visited)?;
         Ok(positions)
-    }
-
-    /// Calls `visit` with each value of a tag key, ascending, and the positions that have it, until it answers false.
-    pub async fn visit_tag_values(
-        &self,
-        measurement: &[u8],
-        key: &[u8],
-        mut visit: impl FnMut(&[u8], EncodedPositions<'_>) -> Result<bool, DecodeError>,
-    ) -> Result<()> {
-        let schema = self.schema().await?;
-        let Some(prefix) = tag_prefix(&schema, measurement, key) else { return Ok(()) };
-        let first =
-            schema.tag_pages.partition_point(|page| page.first_key[..] <= prefix[..]).saturating_sub(1);
-        for at in first..schema.tag_pages.len() {
-            let page = self.tag_page(&schema, at).await?;
-            let mut is_done = false;
-            let visited = visit_page(&page, |key, bytes| {
-                let (head, value) = key.split_at_checked(KEY_PREFIX_BYTES).ok_or(DecodeError("tag page"))?;
-                if head < &prefix[..] {
-                    return Ok(true);
-                }
-                let series = self.meta().series;
-                is_done = head > &prefix[..] || !visit(value, EncodedPositions { bytes, series })?;
-                Ok(!is_done)
-            });
-            self.damaged(schema.tag_pages[at].offset, visited)?;
-            if is_done {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The values of a tag key, ascending. For tests and small keys; see [`Self::visit_tag_values`].
-    pub async fn tag_values(&self, measurement: &[u8], key: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let mut values = Vec::new();
-        self.visit_tag_values(measurement, key, |value, _| {
-            values.push(value.to_vec());
-            Ok(true)
-        })
-        .await?;
-        Ok(values)
     }
 
     // ---- verification -------------------------------------------------------------------------------------------

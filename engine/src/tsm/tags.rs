@@ -339,9 +339,7 @@ impl Entries {
             match current {
                 Reading::Ascending { entries, at, value } if *at < entries.len() => {
                     let mut rest = &entries[*at..];
-                    let encoded = take_key(&mut rest, value)
-                        .and_then(|()| take_length(&mut rest))
-                        .and_then(|length| take_bytes(&mut rest, length))
+                    let encoded = take_entry(&mut rest, value)
                         .expect("BUG: entries this builder made do not read back");
                     self.key.extend_from_slice(value);
                     self.encoded.extend_from_slice(encoded);
@@ -369,13 +367,19 @@ pub fn visit_page(
 ) -> Result<(), DecodeError> {
     let mut key = Vec::new();
     while !bytes.is_empty() {
-        take_key(&mut bytes, &mut key)?;
-        let length = take_length(&mut bytes)?;
-        if !visit(&key, take_bytes(&mut bytes, length)?)? {
+        let positions = take_entry(&mut bytes, &mut key)?;
+        if !visit(&key, positions)? {
             break;
         }
     }
     Ok(())
+}
+
+/// Takes an entry off the front of a page: its key, over the one before it, and the bytes of its positions.
+pub fn take_entry<'a>(bytes: &mut &'a [u8], key: &mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
+    take_key(bytes, key)?;
+    let length = take_length(bytes)?;
+    take_bytes(bytes, length)
 }
 
 #[cfg(test)]

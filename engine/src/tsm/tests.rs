@@ -280,9 +280,26 @@ fn tags_lead_to_their_series() {
         }
         assert_eq!(reader.measurement_positions(b"cpu").await.expect("reads").len(), 2000);
         assert_eq!(reader.measurement_positions(b"lonely").await.expect("reads"), [2000]);
-        assert_eq!(reader.tag_values(b"cpu", b"region").await.expect("reads"), [b"eu-0", b"eu-1", b"eu-2"]);
-        let hosts = reader.tag_values(b"cpu", b"hostname").await.expect("reads");
-        assert!(hosts.len() == 2000 && hosts.is_sorted());
+        for (measurement, tag) in [(b"cpu", &b"region"[..]), (b"cpu", b"hostname"), (b"mem", b"nothing")] {
+            let (mut found, mut before) = (Vec::new(), 0);
+            let mut values = reader.tag_values(measurement, tag).await.expect("reads");
+            while let Some(value) = values.next().await.expect("reads") {
+                let value = value.to_vec();
+                let mut positions = Vec::new();
+                values.positions(&mut positions).expect("reads");
+                assert_eq!(positions, want(measurement, tag, &value));
+                before += positions.len();
+                found.push(value);
+            }
+            assert!(values.next().await.expect("reads").is_none(), "at the end it stays there");
+            assert!(found.is_sorted());
+            let (count, with_tag) = match tag {
+                b"region" => (3, 2000),
+                b"hostname" => (2000, 2000),
+                _ => (0, 0),
+            };
+            assert_eq!((found.len(), before), (count, with_tag));
+        }
         reader.verify().await.expect("whole");
     });
 }

@@ -129,9 +129,10 @@ pub async fn contents<D: Disk>(reader: &TsmReader<D>) -> Result<Contents> {
         let positions = reader.measurement_positions(measurement).await?;
         all.postings.push((measurement.to_vec(), Vec::new(), Vec::new(), positions));
         for key in schema.tag_keys_of(measurement) {
-            for value in reader.tag_values(measurement, key).await? {
-                let positions = reader.tag_positions(measurement, key, &value).await?;
-                all.postings.push((measurement.to_vec(), key.to_vec(), value, positions));
+            let mut values = reader.tag_values(measurement, key).await?;
+            while let Some(value) = values.next().await? {
+                let positions = reader.tag_positions(measurement, key, value).await?;
+                all.postings.push((measurement.to_vec(), key.to_vec(), value.to_vec(), positions));
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{FileSource, Found, FoundSeries, Occurrence, Source, Sources};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::active::SeriesPosition;
-use crate::index::tag_filter::TagMatcher;
+use crate::index::tag_filter::{TagMatcher, Work};
 use crate::model::series_key;
 use crate::tsm::{KeySet, KeySetWalk, SeriesCursor, SeriesEntry};
 
@@ -20,8 +20,8 @@ pub struct SeriesStream<D: Disk> {
     /// By source: those that have the same series.
     twins: Vec<Vec<Twin>>,
     matcher: TagMatcher,
-    /// About the nanoseconds the matcher takes for a key.
-    work: u64,
+    /// What the matcher takes for a key.
+    work: Work,
     /// The next series of each source that has one, by key: sources mostly have the same series.
     heads: BTreeMap<Vec<u8>, Vec<Found>>,
     /// A buffer.
@@ -122,7 +122,7 @@ impl<D: Disk> SeriesStream<D> {
             (Source::Cache(cache), Feed::Cache { positions, next }) => {
                 while let Some(&position) = positions.get(*next) {
                     *next += 1;
-                    sources.pace.spent(300 + self.work).await;
+                    self.work.spent(&sources.pace, 300).await;
                     if cache.row_count(position) == 0 {
                         continue;
                     }
@@ -142,7 +142,7 @@ impl<D: Disk> SeriesStream<D> {
                 }
             }
             (Source::File { file, .. }, Feed::All { cursor, bare, prefix, walk }) => loop {
-                sources.pace.spent(500 + self.work).await;
+                self.work.spent(&sources.pace, 500).await;
                 let series = &mut self.entry;
                 let next = cursor.next_unlisted(series).await?;
                 let is_ended = next.is_none() || (bare.is_none() && !series.key.starts_with(prefix));

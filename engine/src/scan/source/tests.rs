@@ -1,12 +1,13 @@
 //! Streams of series out of files that have the same ones, some of the same, and others.
 
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use proptest::prelude::*;
 
 use super::*;
 use crate::codec::Temperature;
 use crate::disk::sim::SimDisk;
 use crate::model::SeriesKey;
+use crate::pace::ask_whether_a_turn_is_over;
 use crate::tsm::{BlockCache, TsmWriter};
 
 const MEASUREMENTS: [&[u8]; 3] = [b"m", b"m!", b"n"];
@@ -107,4 +108,33 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[test]
+fn a_pattern_gives_way_between_any_two_values_and_keys_when_the_turn_is_over() {
+    let disk = SimDisk::new(1);
+    let keys = keys_of(&(0..100).map(|value| (0, value)).collect::<Vec<_>>());
+    let sources = block_on(async {
+        disk.create_dir_all("data").await.expect("a folder");
+        let shard = ShardSources::of_files(vec![file_of(&disk, 1, &keys).await]);
+        Sources::open(vec![shard], b"m", TimeRange::ALL).await.expect("opened")
+    });
+    // All pass, so that the keys are walked after the values.
+    let filter = TagFilter::NotMatches { name: b"t".to_vec(), pattern: "^none$".to_owned() };
+    let pended = |is_over: fn() -> bool| {
+        ask_whether_a_turn_is_over(is_over);
+        let mut found = 0;
+        let mut walking = Box::pin(async {
+            let mut stream = sources.series(Some(&filter), Reads::Oldest).await.expect("found");
+            while stream.next(&sources).await.expect("found").is_some() {
+                found += 1;
+            }
+        });
+        let pended = (0..).take_while(|_| block_on(poll_once(&mut walking)).is_none()).count();
+        drop(walking);
+        assert_eq!(found, keys.len());
+        pended
+    };
+    assert!(pended(|| true) >= 2 * keys.len() - 1, "one has no value");
+    assert_eq!(pended(|| false), 0);
 }
