@@ -28,6 +28,8 @@ use tidemark_engine::store::{
 use tidemark_engine::{Error, Result};
 use tidemark_net::socket::uring::Accepted;
 
+use super::calls::answer;
+use super::given_up::until_given_up;
 use super::placement::registrar_of;
 use super::request::{KillOutcome, LateMark, LateWatch, QueryInfo, SenderCount, TaggedStats};
 use super::{
@@ -380,10 +382,10 @@ async fn drain<D: Disk>(
 ) {
     while let Ok(letter) = mailbox.recv_async().await {
         match letter {
-            Letter::Call { request, reply } => {
+            Letter::Call { request, reply, cancel } => {
                 let server = Rc::clone(&server);
                 runtime.spawn(request.priority(), async move {
-                    let _ = reply.send(server.serve(request).await);
+                    answer(server.serve(request), reply, cancel).await;
                 });
             }
             Letter::Scan { request, is_long, pieces, cancel } => {
@@ -489,12 +491,8 @@ impl<D: Disk> Local for Rc<Server<D>> {
     ) {
         let server = Rc::clone(self);
         self.cores.runtime().spawn_query(is_long, async move {
-            // Ends as soon as the asker has dropped its stream. `cancel` goes last: the asker may wait for that.
-            let gone = async {
-                let _ = cancel.recv_async().await;
-            };
-            futures_lite::future::or(server.send_scan(request, pieces), gone).await;
-            drop(cancel);
+            // Ends as soon as the asker has dropped its stream.
+            until_given_up(server.send_scan(request, pieces), cancel).await;
         });
     }
 }

@@ -6,9 +6,12 @@
 //! * Bytes are taken from the pair's credits before a request is sent, and given back with the reply, whose room they
 //!   include: a mailbox is bounded and a reply never waits.
 //! * Whoever drains a mailbox starts a task per request and never waits for another core itself.
-//! * A scan is a stream of its own; dropping it ends the work on the other core at its next step.
+//! * A scan is a stream of its own; dropping it ends the work on the other core at its next step. So does dropping a
+//!   question; what changes anything runs to its end.
 
+mod calls;
 pub mod counters;
+mod given_up;
 pub mod main_loop;
 pub mod placement;
 pub mod request;
@@ -30,11 +33,12 @@ use tidemark_engine::{Error, Result};
 use tidemark_net::pool::Pool;
 use tidemark_net::socket::uring::Accepted;
 
+use calls::Answered;
 pub use counters::{CoreStats, CounterValues, Counters};
+use given_up::GivenUp;
 pub use request::{
     CoreReply, CoreRequest, KillOutcome, LateMark, LateWatch, QueryInfo, SenderCount, TaggedStats,
 };
-use scans::GivenUp;
 pub use scans::ScanStream;
 pub use together::together;
 
@@ -52,12 +56,15 @@ enum Letter {
     Call {
         request: CoreRequest,
         reply: flume::Sender<CoreReply>,
+        /// Of a question; as a scan's.
+        cancel: Option<flume::Receiver<()>>,
     },
     Scan {
         request: ScanRequest,
         /// Whether the query has worked for long already.
         is_long: bool,
         pieces: flume::Sender<Result<ScanPiece>>,
+        /// A word, or its end: the answer is wanted no more.
         cancel: flume::Receiver<()>,
     },
     /// A connection this core is to serve.
@@ -288,11 +295,8 @@ impl Cores {
                 }
             }
         };
-        let (reply, answer) = flume::bounded(1);
-        inner.mailboxes[core].send(Letter::Call { request, reply }).map_err(|_| Error::Closed)?;
-        // The credit comes back when the core has answered, even if nobody waits for the answer any more: until then
-        // the request stands in its mailbox.
-        let answered = Answered { receiver: answer, credit: Some(credit), runtime: &inner.runtime };
+        let (letter, answered) = Answered::to(request, credit, &inner.given_up, &inner.runtime);
+        inner.mailboxes[core].send(letter).map_err(|_| Error::Closed)?;
         answered.wait().await
     }
 
@@ -432,8 +436,8 @@ impl Cores {
         Ok(streams)
     }
 
-    /// Waits until the scans this core gave up have given their memory back.
-    pub async fn scans_are_over(&self) {
+    /// Waits until the scans and questions this core gave up have given their memory back.
+    pub async fn given_up_are_over(&self) {
         self.0.given_up.are_over().await;
     }
 
@@ -462,31 +466,4 @@ impl Cores {
 
 fn mismatch() -> Error {
     Error::Invalid("BUG: a core answered another question".to_owned())
-}
-
-/// A reply under way. Dropped early, a task keeps the credit until the reply is there.
-struct Answered<'a> {
-    receiver: flume::Receiver<CoreReply>,
-    credit: Option<tidemark_net::pool::Reservation>,
-    runtime: &'a Runtime,
-}
-
-impl Answered<'_> {
-    async fn wait(mut self) -> Result<CoreReply> {
-        let reply = self.receiver.recv_async().await.map_err(|_| Error::Closed);
-        self.credit = None;
-        reply
-    }
-}
-
-impl Drop for Answered<'_> {
-    fn drop(&mut self) {
-        if let Some(credit) = self.credit.take() {
-            let receiver = self.receiver.clone();
-            self.runtime.spawn(crate::runtime::Priority::Control, async move {
-                let _ = receiver.recv_async().await;
-                drop(credit);
-            });
-        }
-    }
 }

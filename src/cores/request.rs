@@ -169,6 +169,11 @@ impl CoreRequest {
         }
     }
 
+    /// Whether it does nothing but answer, and that may take long: it ends when nobody waits for it any more.
+    pub fn is_question(&self) -> bool {
+        matches!(self, Self::Catalog(_) | Self::ShardStats(_))
+    }
+
     /// Bytes it holds in the mailbox, with room for its reply.
     pub fn bytes(&self) -> u64 {
         SMALL_BYTES

@@ -1,11 +1,9 @@
-//! The asking side of scans: streams of chunks, and those that were given up and still hold memory on other cores.
-
-use std::cell::RefCell;
-use std::rc::Rc;
+//! The asking side of scans: streams of chunks.
 
 use tidemark_engine::scan::request::ScanChunk;
 use tidemark_engine::{Error, Result};
 
+use super::given_up::{GivenUp, part};
 use super::{LocalScan, ScanPiece};
 
 /// Pieces of a scan made ahead of whoever merges them.
@@ -46,7 +44,7 @@ impl ScanStream {
     /// scan drops the second when it holds nothing any more.
     pub(super) fn sent(given_up: &GivenUp) -> (Self, flume::Sender<Result<ScanPiece>>, flume::Receiver<()>) {
         let (sender, pieces) = flume::bounded(PIECES_AHEAD);
-        let (end, cancel) = flume::bounded(1);
+        let (end, cancel) = part();
         let sent = Sent {
             pieces,
             chunks: Vec::new().into_iter(),
@@ -91,40 +89,9 @@ impl Sent {
     }
 }
 
-/// A core's scans that were given up before their end and are not yet over where they run; cheap to clone.
-///
-/// A query that was ended is answered when its parts are: who sees the answer and asks again finds their memory free.
-#[derive(Clone, Default)]
-pub struct GivenUp(Rc<RefCell<Vec<flume::Sender<()>>>>);
-
-impl GivenUp {
-    /// Ends a scan. What it has sent goes with the stream: nothing but the way to it is kept.
-    fn add(&self, end: &flume::Sender<()>) {
-        let _ = end.try_send(());
-        let mut scans = self.0.borrow_mut();
-        // A client that goes away leaves scans that nobody waits for; and a query may give up thousands at once.
-        if scans.len() == scans.capacity() {
-            scans.retain(|scan| !scan.is_disconnected());
-        }
-        scans.push(end.clone());
-    }
-
-    /// Waits until all that were given up so far are over.
-    pub async fn are_over(&self) {
-        let scans = self.0.borrow().clone();
-        for scan in scans {
-            // There is room for one word; the next waits until the other end is gone.
-            while scan.send_async(()).await.is_ok() {}
-        }
-        let mut scans = self.0.borrow_mut();
-        scans.retain(|scan| !scan.is_disconnected());
-        scans.shrink_to(16);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use futures_lite::future::{block_on, poll_once, yield_now, zip};
+    use futures_lite::future::{block_on, poll_once};
 
     use super::*;
 
@@ -145,20 +112,7 @@ mod tests {
         assert_eq!(block_on(poll_once(given_up.are_over())), None, "it may hold memory");
         drop(cancel);
         block_on(given_up.are_over());
-        assert!(given_up.0.borrow().is_empty());
-    }
-
-    #[test]
-    fn who_waits_for_the_end_of_a_scan_is_woken_by_it() {
-        let given_up = GivenUp::default();
-        let (stream, _sender, cancel) = ScanStream::sent(&given_up);
-        drop(stream);
-        let scan = async {
-            let _ = cancel.recv_async().await;
-            yield_now().await;
-            drop(cancel);
-        };
-        block_on(zip(given_up.are_over(), scan));
+        assert!(given_up.is_empty());
     }
 
     #[test]
@@ -169,7 +123,7 @@ mod tests {
         assert!(block_on(stream.next()).unwrap().is_none());
         assert_eq!(stream.peak_bytes(), 7);
         drop(stream);
-        assert!(given_up.0.borrow().is_empty());
+        assert!(given_up.is_empty());
         let (mut stream, sender, cancel) = ScanStream::sent(&given_up);
         sender.send(Err(Error::Cancelled)).unwrap();
         drop((sender, cancel));

@@ -195,8 +195,8 @@ impl Executor {
                 })
             }
         };
-        // What was read ahead for it on other cores ends now: whoever asks next finds its memory free.
-        inner.cores.scans_are_over().await;
+        // What other cores did for it and nobody waits for ends now: whoever asks next finds its memory free.
+        inner.cores.given_up_are_over().await;
         let took_ns = runtime.monotonic_ns() - started_ns;
         counters::add(&counters.query_duration_ns, took_ns);
         counters::add(&counters.query_memory_bytes, control.peak_bytes());

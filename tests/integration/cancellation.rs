@@ -39,10 +39,32 @@ fn prepared(configuration: &str) -> Node {
         lines(2_000, |at| format!("text,host=h{} s=\"{text}\" {}", at % 20, at * second)),
         lines(20_000, |at| format!("m,host=a v={} {}", at % 100, at * second)),
         lines(2_000, |at| format!("kind{at},host=a v=1 1")),
+        lines(10_000, |at| format!("tagged,t={} v=1 1", unlike(at))),
     ] {
         assert_eq!(client.write("db=db", &body).status, 204);
     }
     node
+}
+
+/// 600 times a or b, as the number says.
+fn unlike(number: u64) -> String {
+    let mut state = number;
+    let words = std::iter::repeat_with(|| {
+        // The generator SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    });
+    let bits = words.flat_map(|word| (0..64).map(move |bit| word >> bit & 1));
+    bits.take(600).map(|bit| if bit == 0 { 'a' } else { 'b' }).collect()
+}
+
+/// Lists all series of `tagged`, after milliseconds for each.
+fn listing() -> String {
+    // None matches; no letter that a value lacks tells so at once.
+    let differs = (500..503).map(|length| format!("t !~ /[ab]*a[ab]{{{length}}}[c-z]/"));
+    format!("SHOW SERIES FROM tagged WHERE {}", differs.collect::<Vec<_>>().join(" AND "))
 }
 
 /// A statement for each phase that is busy with it for minutes.
@@ -51,6 +73,7 @@ fn statements() -> Vec<(&'static str, String)> {
     // No row matches, and to see that takes a step per state and byte.
     let pattern = "[ab]*a[ab]{500}c";
     vec![
+        ("listing", listing()),
         ("planning", format!("SELECT v FROM {}", times("/kind/", 50))),
         ("scanning", format!("SELECT count(s) FROM {} WHERE s =~ /{pattern}/", times("text", 1_000))),
         (
@@ -139,5 +162,28 @@ fn queries_whose_time_is_over_end_in_every_phase_on_every_core() {
     let node = prepared("[coordinator]\nquery-timeout = \"1s\"\n");
     for (phase, statement) in statements() {
         check(&node, phase, &statement, End::Timeout);
+    }
+}
+
+/// Memory each core holds for queries.
+fn query_bytes(client: &Client) -> Vec<u64> {
+    let metrics = client.request("GET", "/metrics", &[], b"").body;
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix("tidemark_query_pool_bytes"));
+    lines.filter_map(|rest| rest.rsplit(' ').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn a_killed_listing_is_answered_when_all_cores_have_given_its_memory_back() {
+    let node = prepared("[engine]\ncores = 2\n");
+    let client = node.client();
+    for _ in 0..3 {
+        assert_eq!(query_bytes(&client), [0, 0]);
+        let asking = node.client();
+        let asked = std::thread::spawn(move || asking.query("db", &listing()));
+        wait_until("both cores hold series", || query_bytes(&client).iter().all(|bytes| *bytes > 0));
+        client.query("", &format!("KILL QUERY {}", running(&client)[0]));
+        let answer = asked.join().expect("answered");
+        assert!(answer.contains("query interrupted"), "{answer}");
+        assert_eq!(query_bytes(&client), [0, 0], "memory is still held");
     }
 }
