@@ -2,10 +2,13 @@
 
 use super::scattered::{Place, Scattered};
 use super::transposed::{ReusedRows, Transposed};
-use super::{CHUNK_HEADER_BYTES, Cache, LONG, LONG_HEADER_BYTES, RowList, le_u32, take};
+use super::{
+    CHUNK_HEADER_BYTES, Cache, LONG, LONG_HEADER_BYTES, PAGE_BITS, PAGE_BYTES, RowList, le_u32, take,
+};
 use crate::index::active::{ActiveIndex, SeriesPosition, ShapePosition};
 use crate::model::batch::unzigzag;
 use crate::model::{Rows, TimeRange};
+use crate::prefetch::prefetch;
 
 /// Rows that room is made for when only a part of a series' rows is read.
 const ROWS_OF_A_PART: usize = 256;
@@ -134,6 +137,23 @@ impl Cache {
     pub fn is_long_to_order(&self, position: SeriesPosition) -> bool {
         let list = self.lists.get(position);
         list.is_some_and(|list| list.is_out_of_order() && list.rows() > ORDERED_AT_ONCE_MAX)
+    }
+
+    /// Asks for the list of a series.
+    #[inline]
+    pub fn prefetch_list(&self, position: SeriesPosition) {
+        self.lists.prefetch(position);
+    }
+
+    /// Asks for the first and the last rows of a series, whose list was asked for before.
+    #[inline]
+    pub fn prefetch_rows(&self, position: SeriesPosition) {
+        let Some(list) = self.lists.get(position) else { return };
+        for address in [list.head, list.tail, list.tail + 64] {
+            if let Some(page) = self.pages.get((address >> PAGE_BITS) as usize) {
+                prefetch(page, address as usize & (PAGE_BYTES - 1));
+            }
+        }
     }
 
     /// Begins to read a part of the rows of a series, over those read before; `None` when it has no rows.

@@ -129,10 +129,11 @@ pub fn search(values: &[f64]) -> Option<Places> {
     best
 }
 
-/// Digits of all values, exceptions filled with a neighbour's, and where the exceptions are.
-pub fn digits_of(values: &[f64], places: Places) -> (Few<i64>, Vec<u16>) {
+/// `digits` become those of all values, exceptions filled with a neighbour's; where the exceptions are.
+pub fn digits_of(values: &[f64], places: Places, digits: &mut Few<i64>) -> Vec<u16> {
     let power = places.power();
-    let mut digits: Few<i64> = values.iter().map(|&value| to_digits(value, power)).collect();
+    digits.clear();
+    digits.extend(values.iter().map(|&value| to_digits(value, power)));
     let mut failed = 0u64;
     for (&digits, &value) in digits.iter().zip(values) {
         failed += u64::from(!is_exact(digits, value, power));
@@ -150,7 +151,7 @@ pub fn digits_of(values: &[f64], places: Places) -> (Few<i64>, Vec<u16>) {
             }
         }
     }
-    (digits, exceptions)
+    exceptions
 }
 
 /// `u8 places · varint exceptions · their positions (u16) · their bits (u64) · integer encoding of the digits`

@@ -7,9 +7,9 @@
 //! 3 ALP-RD    left bits by dictionary, right bits packed
 //! ```
 
-use super::DecodeError;
 use super::alp::{self, Cut, Places};
 use super::varint::{take_byte, take_u64};
+use super::{DecodeError, Few};
 
 const RAW: u8 = 0;
 const CONSTANT: u8 = 1;
@@ -86,20 +86,20 @@ fn encode_decimal(values: &[f64], hint: &mut FloatHint, out: &mut Vec<u8>) -> bo
         return false;
     }
     let few = values.len() / 20;
+    let mut digits = Few::new();
     let mut found = None;
     if let Some(places) = hint.places {
-        let (digits, exceptions) = alp::digits_of(values, places);
+        let exceptions = alp::digits_of(values, places, &mut digits);
         if exceptions.len() <= few {
-            found = Some((places, digits, exceptions));
+            found = Some((places, exceptions));
         }
     }
     if found.is_none()
         && let Some(places) = alp::search(values)
     {
-        let (digits, exceptions) = alp::digits_of(values, places);
-        found = Some((places, digits, exceptions));
+        found = Some((places, alp::digits_of(values, places, &mut digits)));
     }
-    if let Some((places, digits, exceptions)) = found {
+    if let Some((places, exceptions)) = found {
         let start = out.len();
         out.push(DECIMAL);
         alp::encode(values, places, &digits, &exceptions, out);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::cache::{Cache, ReusedRows};
-use crate::compact::snapshot::read_series;
+use crate::compact::snapshot::{look_ahead, read_series};
 use crate::index::active::{ActiveIndex, SeriesPosition, sorted_positions};
 use crate::model::Rows;
 use crate::pace::Pace;
@@ -36,6 +36,7 @@ impl CacheLane {
     pub async fn advance(&mut self, pace: &Pace) {
         self.has_series = false;
         while let Some(&position) = self.sorted.get(self.at) {
+            look_ahead(&self.index.borrow(), &self.sealed.borrow(), &self.sorted[self.at..]);
             self.at += 1;
             if read_series(&self.index, &self.sealed, position, &mut self.rows, pace).await {
                 self.key.clear();

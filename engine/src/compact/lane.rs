@@ -37,6 +37,8 @@ pub(super) type Block = (BlockEntry, Option<Vec<u8>>);
 #[derive(Default)]
 pub(super) struct Series {
     pub key: Vec<u8>,
+    /// In the lane's file.
+    pub position: u32,
     pub blocks: VecDeque<Block>,
 }
 
@@ -81,6 +83,7 @@ impl<D: Disk> Lane<D> {
             let mut series = self.spare.pop().unwrap_or_default();
             series.key.clear();
             series.key.extend_from_slice(&entry.key);
+            series.position = entry.position;
             series.blocks.extend(entry.blocks.drain(..).map(|block| (block, None)));
             self.ahead.push_back(series);
         }

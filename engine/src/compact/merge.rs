@@ -11,6 +11,7 @@
 //! [`FILES_MIN`] files that does not fit ends with [`Error::Full`], to be tried again with fewer.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -60,14 +61,18 @@ pub struct Merge<D: Disk> {
     /// Newer than all lanes.
     cache: Option<CacheLane>,
     writer: TsmWriter<D>,
+    /// The lane whose tags serve again as long as all series are its own.
+    followed: Option<usize>,
     tombstones: Rc<Vec<Rc<Tombstone>>>,
     /// Blocks of files with other encodings are written anew.
     is_cold: bool,
     read_ahead_bytes: u64,
     gathered_bytes_max: u64,
     charge: Charge,
-    /// Buffers: the key of the series under way, and its rows when it is small.
+    /// The key of the series at hand, and the lanes that have it.
     key: Vec<u8>,
+    with_it: SmallVec<[usize; 16]>,
+    /// A buffer: its rows, when it is small.
     small: SmallRows,
     pub counts: MergeCounts,
 }
@@ -108,18 +113,26 @@ impl<D: Disk> Merge<D> {
             lanes.push(Lane::open(file).await?);
         }
         let read_ahead_bytes = pool.max() / READ_AHEAD_PART / lanes.len().max(1) as u64;
-        let writer = TsmWriter::create(disk, path, temperature).await?.keep_in(blocks);
+        let mut writer = TsmWriter::create(disk, path, temperature).await?.keep_in(blocks);
+        // Where rows are deleted, some of its series may not come.
+        let followed = (0..lanes.len()).rev().max_by_key(|at| lanes[*at].reader.meta().series);
+        let followed = followed.filter(|_| tombstones.is_empty());
+        if let Some(at) = followed {
+            writer = writer.follow(&lanes[at].reader).await?;
+        }
         let is_cold = temperature == Temperature::Cold;
         Ok(Self {
             lanes,
             cache: None,
             writer,
+            followed,
             tombstones,
             is_cold,
             read_ahead_bytes: read_ahead_bytes.clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES),
             gathered_bytes_max: pool.max() / GATHERED_PART,
             charge: Charge { pool: pool.clone(), bytes: 0 },
             key: Vec::new(),
+            with_it: SmallVec::new(),
             small: SmallRows::default(),
             counts: MergeCounts::default(),
         })
@@ -150,50 +163,70 @@ impl<D: Disk> Merge<D> {
                     return Ok(true);
                 }
             }
-            let lanes = self.lanes.iter().filter_map(|lane| Some(&lane.next()?.key));
-            let cached = self.cache.as_ref().and_then(|cache| Some(cache.series()?.0));
-            let Some(next) = lanes.chain(cached).min() else { return Ok(false) };
-            self.key.clear();
-            self.key.extend_from_slice(next);
-            self.writer.begin_series(&self.key)?;
-            if !self.merge_small(pace).await? {
-                let key = std::mem::take(&mut self.key);
-                self.merge_series(&key, pace).await?;
-                self.key = key;
+            let Some(is_cached) = self.find_next() else { return Ok(false) };
+            let followed = self.followed.filter(|at| self.with_it.contains(at));
+            let position = followed.and_then(|at| Some(self.lanes[at].next()?.position));
+            self.writer.begin_series_at(&self.key, position)?;
+            if !self.merge_small(is_cached, pace).await? {
+                self.merge_series(is_cached, pace).await?;
             }
-            if let Some(cache) = &mut self.cache
-                && cache.series().is_some_and(|(key, _)| *key == self.key)
-            {
+            if let Some(cache) = self.cache.as_mut().filter(|_| is_cached) {
                 cache.advance(pace).await;
             }
         }
     }
 
-    /// The rows the cache has of a series.
-    fn cached(&self, key: &[u8]) -> Option<&Rows> {
-        let (own, rows) = self.cache.as_ref()?.series()?;
-        (own == key).then_some(rows)
+    /// Finds the next series, its key and the lanes that have it; whether the cache has it, too. `None` at the end.
+    fn find_next(&mut self) -> Option<bool> {
+        self.with_it.clear();
+        let mut next: Option<&Vec<u8>> = None;
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let Some(series) = lane.next() else { continue };
+            match next.map_or(Ordering::Less, |next| series.key.cmp(next)) {
+                Ordering::Less => {
+                    next = Some(&series.key);
+                    self.with_it.clear();
+                    self.with_it.push(at);
+                }
+                Ordering::Equal => self.with_it.push(at),
+                Ordering::Greater => {}
+            }
+        }
+        let mut is_cached = false;
+        if let Some((key, _)) = self.cache.as_ref().and_then(CacheLane::series) {
+            let order = next.map_or(Ordering::Less, |next| key.cmp(next));
+            is_cached = order.is_le();
+            if order.is_lt() {
+                next = Some(key);
+                self.with_it.clear();
+            }
+        }
+        self.key.clear();
+        self.key.extend_from_slice(next?);
+        Some(is_cached)
     }
 
-    /// Merges the series of [`Self::key`] if it is small and nothing of it is deleted.
-    async fn merge_small(&mut self, pace: &Pace) -> Result<bool> {
+    /// The rows of the series at hand in the cache.
+    fn cached(&self, is_cached: bool) -> Option<&Rows> {
+        self.cache.as_ref().filter(|_| is_cached)?.series().map(|(_, rows)| rows)
+    }
+
+    /// Merges the series at hand if it is small and nothing of it is deleted.
+    async fn merge_small(&mut self, is_cached: bool, pace: &Pace) -> Result<bool> {
         if self.is_cold || !self.tombstones.is_empty() {
             return Ok(false);
         }
-        let key = self.key.as_slice();
-        let has_it = |lane: &Lane<D>| lane.next().is_some_and(|series| series.key == key);
-        let lanes: SmallVec<[&Lane<D>; 16]> = self.lanes.iter().filter(|lane| has_it(lane)).collect();
-        let cached = self.cache.as_ref().and_then(CacheLane::series).filter(|(own, _)| own.as_slice() == key);
-        if !self.small.gather(&lanes, cached.map(|(_, rows)| rows), &mut self.writer)? {
+        let lanes: SmallVec<[&Lane<D>; 16]> = self.with_it.iter().map(|&at| &self.lanes[at]).collect();
+        let cache = self.cache.as_ref().filter(|_| is_cached).and_then(CacheLane::series);
+        if !self.small.gather(&lanes, cache.map(|(_, rows)| rows), &mut self.writer)? {
             return Ok(false);
         }
         self.counts.blocks_merged += lanes.len() as u64;
         drop(lanes);
         self.small.write(&mut self.writer).await?;
-        for lane in &mut self.lanes {
-            if lane.next().is_some_and(|series| series.key == self.key)
-                && let Some(series) = lane.ahead.pop_front()
-            {
+        for &at in &self.with_it {
+            let lane = &mut self.lanes[at];
+            if let Some(series) = lane.ahead.pop_front() {
                 lane.recycle(series);
             }
         }
@@ -228,18 +261,17 @@ impl<D: Disk> Merge<D> {
         }
     }
 
-    async fn merge_series(&mut self, key: &[u8], pace: &Pace) -> Result<()> {
+    async fn merge_series(&mut self, is_cached: bool, pace: &Pace) -> Result<()> {
         let mut parts: Vec<Part> = Vec::new();
-        for (lane_at, lane) in self.lanes.iter_mut().enumerate() {
-            if lane.ahead.front().is_some_and(|series| series.key == key)
-                && let Some(series) = lane.ahead.pop_front()
-            {
-                let masks: Vec<TimeRange> = masks(&self.tombstones, lane.id, key).collect();
-                parts.push(Part { lane: lane_at, series, masks });
+        for &at in &self.with_it {
+            let lane = &mut self.lanes[at];
+            if let Some(series) = lane.ahead.pop_front() {
+                let masks: Vec<TimeRange> = masks(&self.tombstones, lane.id, &self.key).collect();
+                parts.push(Part { lane: at, series, masks });
             }
         }
         let mut gathered = Gathered::default();
-        if let Some(rows) = self.cached(key) {
+        if let Some(rows) = self.cached(is_cached) {
             gathered.add(self.lanes.len(), rows.clone());
         }
         while let Some(at) = first_part(&parts) {

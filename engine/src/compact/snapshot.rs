@@ -27,7 +27,8 @@ pub async fn write_snapshot<D: Disk>(
     let sorted = sorted_positions(index, pace).await;
     let mut writer = TsmWriter::create(disk, path, Temperature::Hot).await?.keep_in(blocks);
     let mut rows = ReusedRows::default();
-    for &position in sorted.iter() {
+    for (at, &position) in sorted.iter().enumerate() {
+        look_ahead(&index.borrow(), &sealed.borrow(), &sorted[at..]);
         if !read_series(index, sealed, position, &mut rows, pace).await {
             pace.spent(8).await;
             continue;
@@ -40,6 +41,22 @@ pub async fn write_snapshot<D: Disk>(
     }
     let (version_min, version_max) = sealed.borrow().versions();
     writer.finish(version_min, version_max).await
+}
+
+/// Series read before those that are asked for now.
+const AHEAD: usize = 8;
+
+/// Asks for the memory of the series that are read soon; `sorted` begins with the one that is read next. In the order of
+/// their keys each lies elsewhere.
+pub(super) fn look_ahead(index: &ActiveIndex, sealed: &Cache, sorted: &[SeriesPosition]) {
+    if let Some(&position) = sorted.get(2 * AHEAD) {
+        index.prefetch_entry(position);
+        sealed.prefetch_list(position);
+    }
+    if let Some(&position) = sorted.get(AHEAD) {
+        index.prefetch_key(position);
+        sealed.prefetch_rows(position);
+    }
 }
 
 /// Reads the rows of a series over those read before, giving way in between; whether there are any.

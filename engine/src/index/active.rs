@@ -128,6 +128,27 @@ impl ActiveIndex {
         &self.pages[entry.page as usize][start..start + length]
     }
 
+    /// Asks for what [`key`](Self::key) reads first.
+    #[inline]
+    pub fn prefetch_entry(&self, position: SeriesPosition) {
+        prefetch(&self.entries, position as usize);
+    }
+
+    /// Asks for the bytes of a key, whose entry was asked for before.
+    #[inline]
+    pub fn prefetch_key(&self, position: SeriesPosition) {
+        if let Some(entry) = self.entries.get(position as usize) {
+            self.prefetch_key_of(entry);
+        }
+    }
+
+    #[inline]
+    fn prefetch_key_of(&self, entry: &Entry) {
+        let (page, start) = (&self.pages[entry.page as usize], (entry.place >> LENGTH_BITS) as usize);
+        prefetch(page, start);
+        prefetch(page, start + 64);
+    }
+
     #[inline]
     pub fn hash(&self, position: SeriesPosition) -> u64 {
         self.entries[position as usize].hash
@@ -175,9 +196,7 @@ impl ActiveIndex {
                 }
             }
             for entry in group.iter().filter_map(|wanted| self.entries.get(wanted.likely? as usize)) {
-                let (page, start) = (&self.pages[entry.page as usize], (entry.place >> LENGTH_BITS) as usize);
-                prefetch(page, start);
-                prefetch(page, start + 64);
+                self.prefetch_key_of(entry);
             }
             for wanted in group {
                 let key = &keys[wanted.start..wanted.end];

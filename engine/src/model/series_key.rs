@@ -28,13 +28,20 @@ pub fn measurement(key: &[u8]) -> Cow<'_, [u8]> {
 
 /// The tags of canonical key bytes in order, names and values unescaped.
 pub fn tags(key: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
-    tags_escaped(key).map(|(name, value)| (unescape_tag(name), unescape_tag(value)))
+    tags_behind(key, measurement_escaped(key).len())
+}
+
+/// As [`tags`], of a key whose measurement is known to end at `at`.
+pub fn tags_behind(key: &[u8], at: usize) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    let tags = TagsEscaped::new(key, at);
+    let is_plain = tags.is_plain;
+    let unescaped = move |bytes| if is_plain { Cow::Borrowed(bytes) } else { unescape_tag(bytes) };
+    tags.map(move |(name, value)| (unescaped(name), unescaped(value)))
 }
 
 /// The tags of canonical key bytes in order, as they stand.
 pub fn tags_escaped(key: &[u8]) -> TagsEscaped<'_> {
-    let start = measurement_escaped(key).len();
-    TagsEscaped { rest: key.get(start + 1..).unwrap_or_default() }
+    TagsEscaped::new(key, measurement_escaped(key).len())
 }
 
 /// The value of one tag, unescaped; `None` when the series does not have it.
@@ -45,6 +52,23 @@ pub fn tag_value<'a>(key: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
 /// See [`tags_escaped`].
 pub struct TagsEscaped<'a> {
     rest: &'a [u8],
+    /// There is no backslash in it.
+    is_plain: bool,
+}
+
+impl<'a> TagsEscaped<'a> {
+    fn new(key: &'a [u8], measurement_end: usize) -> Self {
+        let rest = key.get(measurement_end + 1..).unwrap_or_default();
+        Self { rest, is_plain: !rest.contains(&b'\\') }
+    }
+
+    #[inline]
+    fn place_of(&self, bytes: &[u8], byte: u8) -> Option<usize> {
+        match self.is_plain {
+            true => bytes.iter().position(|&this| this == byte),
+            false => unescaped_position(bytes, byte),
+        }
+    }
 }
 
 impl<'a> Iterator for TagsEscaped<'a> {
@@ -54,10 +78,10 @@ impl<'a> Iterator for TagsEscaped<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let end = unescaped_position(self.rest, b',').unwrap_or(self.rest.len());
+        let end = self.place_of(self.rest, b',').unwrap_or(self.rest.len());
         let pair = &self.rest[..end];
         self.rest = self.rest.get(end + 1..).unwrap_or_default();
-        let equals = unescaped_position(pair, b'=').unwrap_or(pair.len());
+        let equals = self.place_of(pair, b'=').unwrap_or(pair.len());
         Some((&pair[..equals], pair.get(equals + 1..).unwrap_or_default()))
     }
 }

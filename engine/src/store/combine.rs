@@ -89,7 +89,13 @@ impl<D: Disk> Store<D> {
                 }
             }
         }
-        let (meta, counts) = merge.finish().await?;
+        let (meta, counts) = match merge.finish().await {
+            Err(Error::Corrupted { .. }) => {
+                inner.stats.borrow_mut().compaction_errors += 1;
+                return self.snapshot(shard).await;
+            }
+            finished => finished?,
+        };
         drop(cache);
         if shard.is_dropped.get() {
             return Ok(());

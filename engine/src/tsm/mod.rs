@@ -40,6 +40,7 @@
 
 pub mod block;
 pub mod block_cache;
+mod followed;
 pub mod footer;
 pub mod index;
 pub mod key_set;

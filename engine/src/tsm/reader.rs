@@ -12,9 +12,9 @@ use super::block_cache::{BlockCache, Cached};
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC};
 use super::index::{BlockEntry, IndexPage, NewestBlocks, TopLevel, decompress_page};
 use super::key_set::{KeySet, KeySets};
-use super::schema::Schema;
+use super::schema::{Schema, TagPageEntry};
 use super::statistics::Statistics;
-use super::tags::{key_prefix, visit_page};
+use super::tags::{TagKey, key_prefix, visit_page};
 use super::{FieldId, KEY_PREFIX_BYTES};
 use crate::checksum;
 use crate::codec::DecodeError;
@@ -390,6 +390,55 @@ impl<D: Disk> TsmReader<D> {
             self.read_checked(entry.offset, entry.length, entry.crc, "tag page").await?.into();
         inner.cache.put(inner.cache_file, entry.offset, Cached::Bytes(bytes.clone()));
         Ok(bytes)
+    }
+
+    /// The tag page at `at` and those that follow it, as many as one read gives; past the block cache.
+    pub(super) async fn read_tag_pages(&self, schema: &Schema, at: usize) -> Result<Vec<Vec<u8>>> {
+        let start = schema.tag_pages[at].offset;
+        let mut end = start;
+        let follows = |page: &&TagPageEntry| {
+            let begins = page.offset == end;
+            end += u64::from(page.length);
+            begins && (page.offset == start || end - start <= PAGES_BYTES_MAX)
+        };
+        let pages: Vec<&TagPageEntry> = schema.tag_pages[at..].iter().take_while(follows).collect();
+        let length = pages.iter().map(|page| page.length as usize).sum();
+        let bytes = self.read(start, length).await?;
+        let mut rest = bytes.as_slice();
+        let mut read = Vec::with_capacity(pages.len());
+        for page in pages {
+            let (bytes, behind) = rest.split_at(page.length as usize);
+            if !checksum::is(bytes, page.crc) {
+                return Err(self.corrupted(page.offset, "tag page: checksum"));
+            }
+            read.push(bytes.to_vec());
+            rest = behind;
+        }
+        Ok(read)
+    }
+
+    /// Calls `visit` with each key of the tag page at `at`, whose bytes are `page`, and its positions; the sum of what it
+    /// answers.
+    pub(super) fn visit_postings(
+        &self,
+        schema: &Schema,
+        at: usize,
+        page: &[u8],
+        mut visit: impl FnMut(TagKey<'_>, &Positions) -> u64,
+    ) -> Result<u64> {
+        let (mut positions, mut sum) = (Vec::new(), 0);
+        let visited = visit_page(page, |key, bytes| {
+            let key = TagKey::take_apart(key)?;
+            if !schema.has(&key) {
+                return Err(DecodeError("tag page: unknown tag key"));
+            }
+            positions.clear();
+            EncodedPositions { bytes, series: self.meta().series }.decode(&mut positions)?;
+            sum += visit(key, &positions);
+            Ok(true)
+        });
+        self.damaged(schema.tag_pages[at].offset, visited)?;
+        Ok(sum)
     }
 
     /// Positions of all series of a measurement.

@@ -10,6 +10,7 @@
 
 use super::FieldId;
 use super::index::{put_key, take_key};
+use super::tags::TagKey;
 use crate::codec::DecodeError;
 use crate::codec::varint::{put_varint, take_byte, take_bytes, take_count, take_length, take_u32, take_u64};
 use crate::model::FieldType;
@@ -50,6 +51,12 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// The measurements of another file under their numbers there, tag keys too; no fields and no pages.
+    pub fn with_measurements_of(other: &Self) -> Self {
+        let (measurements, by_name) = (other.measurements.clone(), other.by_name.clone());
+        Self { measurements, by_name, ..Self::default() }
+    }
+
     /// The number of a measurement, taken when it is new.
     pub fn add_measurement(&mut self, name: &[u8]) -> u32 {
         if let Some(&number) = self.by_name.get(name) {
@@ -63,6 +70,12 @@ impl Schema {
 
     pub fn measurement(&self, name: &[u8]) -> Option<u32> {
         self.by_name.get(name).copied()
+    }
+
+    /// Whether a key of a tag page is of a measurement and a tag key that are here.
+    pub fn has(&self, key: &TagKey<'_>) -> bool {
+        let entry = self.measurements.get(key.measurement as usize);
+        entry.is_some_and(|entry| key.tag_key.is_none_or(|at| usize::from(at) < entry.tag_keys.len()))
     }
 
     /// Sorted names.

@@ -25,6 +25,23 @@ pub fn key_prefix(measurement: u32, tag_key: Option<u16>) -> [u8; KEY_PREFIX_BYT
     key
 }
 
+/// A key of a tag page, taken apart; `tag_key` as [`key_prefix`] has it.
+#[derive(Debug, Clone, Copy)]
+pub struct TagKey<'a> {
+    pub measurement: u32,
+    pub tag_key: Option<u16>,
+    pub value: &'a [u8],
+}
+
+impl<'a> TagKey<'a> {
+    pub fn take_apart(key: &'a [u8]) -> Result<Self, DecodeError> {
+        let (prefix, value) = key.split_first_chunk::<KEY_PREFIX_BYTES>().ok_or(DecodeError("tag page"))?;
+        let [a, b, c, d, tag_key @ ..] = *prefix;
+        let tag_key = u16::from_be_bytes(tag_key).checked_sub(1);
+        Ok(Self { measurement: u32::from_be_bytes([a, b, c, d]), tag_key, value })
+    }
+}
+
 /// Collects the postings of a file while its series pass in order.
 ///
 /// Series come sorted, so the values of the first tag of a measurement, which often is the one with the most values, come

@@ -8,10 +8,11 @@ use super::block::{
     BLOCK_ROWS_MAX, BLOCK_STRING_BYTES_MAX, BlockEncoder, BlockExtent, BlockShape, put_chunks,
 };
 use super::block_cache::{BlockBytes, BlockCache, Cached};
+use super::followed::Followed;
 use super::footer::{FOOTER_BYTES, FileMeta, Footer, MAGIC, Section, Version};
-use super::index::{BlockEntry, IndexPage, PageBuilder, TopLevel, compress_page};
+use super::index::{BlockEntry, IndexPage, PageBuilder, TopLevel, compress_page, shared_prefix};
 use super::reader::TsmReader;
-use super::schema::{FieldEntry, Schema};
+use super::schema::{FieldEntry, Schema, TagPageEntry};
 use super::tags::TagBuilder;
 use super::{FieldId, TEMPORARY_SUFFIX};
 use crate::checksum;
@@ -52,10 +53,16 @@ pub struct TsmWriter<D: Disk> {
     /// The series under way.
     key: Vec<u8>,
     measurement: u32,
+    /// Bytes of the key that are its measurement's.
+    measurement_length: usize,
     has_blocks: bool,
     last_time: i64,
     meta: FileMeta,
     kept: Option<Kept>,
+    /// As long as all series written have the same position there.
+    followed: Option<Followed<D>>,
+    /// Of the series under way.
+    position_followed: Option<u32>,
     pace: Pace,
 }
 
@@ -116,6 +123,7 @@ impl<D: Disk> TsmWriter<D> {
             chunk_table: Vec::new(),
             key: Vec::new(),
             measurement: 0,
+            measurement_length: 0,
             has_blocks: false,
             last_time: 0,
             pace: Pace::new(),
@@ -126,6 +134,8 @@ impl<D: Disk> TsmWriter<D> {
                 ..FileMeta::default()
             },
             kept: None,
+            followed: None,
+            position_followed: None,
         };
         writer.page.start(writer.offset(), 0, false);
         Ok(writer)
@@ -138,24 +148,47 @@ impl<D: Disk> TsmWriter<D> {
         self
     }
 
+    /// Takes the tags of series from a file that mostly has the same ones; see followed.rs. All its series come, each with
+    /// its position there. Call it before anything is written.
+    pub async fn follow(mut self, reader: &TsmReader<D>) -> Result<Self> {
+        let followed = Followed::new(reader).await?;
+        self.schema = Schema::with_measurements_of(&followed.schema);
+        self.followed = Some(followed);
+        Ok(self)
+    }
+
+    /// As [`Self::begin_series`], of a series that stands at `position` in the file that is followed, if it has it.
+    pub fn begin_series_at(&mut self, key: &[u8], position: Option<u32>) -> Result<()> {
+        self.begin_series(key)?;
+        self.position_followed = position;
+        Ok(())
+    }
+
     /// Starts a series; keys are canonical and strictly ascending. A series that gets no rows is left out.
     pub fn begin_series(&mut self, key: &[u8]) -> Result<()> {
-        if key.is_empty() || (key <= self.key.as_slice() && (self.has_blocks || !self.key.is_empty())) {
+        let shared = shared_prefix(&self.key, key);
+        if self.key.get(shared) >= key.get(shared) {
             return Err(Error::Invalid("BUG: series written out of order".to_owned()));
         }
         self.page.end_series(&self.key);
         if self.page.is_empty() {
             self.page.start(self.offset(), self.meta.series, false);
         }
-        // Neighbours are mostly of one measurement.
-        let escaped = series_key::measurement_escaped(key);
-        if self.key.is_empty() || series_key::measurement_escaped(&self.key) != escaped {
+        // Neighbours are mostly of one measurement. One that ends in a backslash could go on behind an escaped comma.
+        let length = self.measurement_length;
+        let is_known = length > 0
+            && shared >= length
+            && key[length - 1] != b'\\'
+            && matches!(key.get(length), None | Some(b','));
+        if !is_known {
             self.measurement = self.schema.add_measurement(&series_key::measurement(key));
+            self.measurement_length = series_key::measurement_escaped(key).len();
         }
-        self.key.clear();
-        self.key.extend_from_slice(key);
+        self.key.truncate(shared);
+        self.key.extend_from_slice(&key[shared..]);
         self.has_blocks = false;
         self.field_guess = None;
+        self.position_followed = None;
         Ok(())
     }
 
@@ -277,7 +310,7 @@ impl<D: Disk> TsmWriter<D> {
         put_chunks(&encoder.groups, extent, &encoder.hints, &mut self.chunk_table);
         let offset = self.offset();
         if !self.has_blocks {
-            self.add_series();
+            self.add_series().await?;
         }
         self.page.add_block(&encoder.shape, extent, &self.chunk_table, offset, &encoder.data);
         if !extent.is_inline {
@@ -303,12 +336,18 @@ impl<D: Disk> TsmWriter<D> {
     }
 
     /// Gives the series under way its position and notes its tags.
-    fn add_series(&mut self) {
+    async fn add_series(&mut self) -> Result<()> {
         let position = self.meta.series;
         self.meta.series += 1;
+        if let Some(followed) = self.followed.take_if(|_| self.position_followed != Some(position)) {
+            followed.note_tags(position, &mut self.tags, &self.pace).await?;
+        }
+        if self.followed.is_some() {
+            return Ok(());
+        }
         self.tags.add(self.measurement, None, b"", position);
         let keys = &mut self.schema.measurements[self.measurement as usize].tag_keys;
-        for (nth, (name, value)) in series_key::tags(&self.key).enumerate() {
+        for (nth, (name, value)) in series_key::tags_behind(&self.key, self.measurement_length).enumerate() {
             // Series of a measurement mostly have the same tags.
             let at = match keys.get(nth) {
                 Some(key) if key[..] == name[..] => nth,
@@ -319,6 +358,35 @@ impl<D: Disk> TsmWriter<D> {
             };
             self.tags.add(self.measurement, Some(at as u16), &value, position);
         }
+        Ok(())
+    }
+
+    /// Writes the tag pages: those of the file that was followed to its end, else what was collected.
+    async fn write_tags(&mut self) -> Result<()> {
+        let series = self.meta.series;
+        if let Some(followed) = self.followed.take_if(|followed| followed.series() != series) {
+            followed.note_tags(series, &mut self.tags, &self.pace).await?;
+        }
+        let Some(followed) = self.followed.take() else {
+            for (bytes, entry) in std::mem::take(&mut self.tags).into_pages() {
+                let crc = checksum::of(&bytes);
+                self.write_tag_page(&bytes, TagPageEntry { crc, ..entry }).await?;
+            }
+            return Ok(());
+        };
+        let mut entries = followed.schema.tag_pages.iter();
+        while !entries.as_slice().is_empty() {
+            let at = followed.schema.tag_pages.len() - entries.len();
+            for (bytes, entry) in followed.pages(at).await?.iter().zip(&mut entries) {
+                self.write_tag_page(bytes, entry.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_tag_page(&mut self, bytes: &[u8], entry: TagPageEntry) -> Result<()> {
+        self.schema.tag_pages.push(TagPageEntry { offset: self.offset(), ..entry });
+        self.append(bytes).await
     }
 
     async fn write_page(&mut self) -> Result<()> {
@@ -358,12 +426,7 @@ impl<D: Disk> TsmWriter<D> {
         if !self.page.is_empty() {
             self.write_page().await?;
         }
-        for (bytes, mut entry) in std::mem::take(&mut self.tags).into_pages() {
-            entry.offset = self.offset();
-            entry.crc = checksum::of(&bytes);
-            self.append(&bytes).await?;
-            self.schema.tag_pages.push(entry);
-        }
+        self.write_tags().await?;
         let mut bytes = Vec::new();
         self.schema.put(&mut bytes);
         let schema = self.append_section(&bytes).await?;
