@@ -172,6 +172,8 @@ impl ActiveIndex {
         let mut group = [Wanted::default(); LOOKED_UP_TOGETHER];
         // The last key of the group before, then those of this one.
         let (mut keys, mut last): (Vec<u8>, Range<usize>) = (Vec::new(), 0..0);
+        // A sender repeats the order of its series: the next one mostly has the next position.
+        let mut next = NO_POSITION;
         loop {
             keys.copy_within(last.clone(), 0);
             keys.truncate(last.len());
@@ -181,15 +183,20 @@ impl ActiveIndex {
                 let start = keys.len();
                 let Some(hash) = table.next_into(&mut keys, last.start) else { break };
                 last = start..keys.len();
-                self.slots.prefetch(hash);
-                group[count] = Wanted { hash, start, end: keys.len(), likely: None };
+                let is_next = self.entries.get(next as usize).is_some_and(|entry| entry.hash == hash);
+                let likely = is_next.then_some(next);
+                next = likely.map_or(NO_POSITION, |position| position + 1);
+                if likely.is_none() {
+                    self.slots.prefetch(hash);
+                }
+                group[count] = Wanted { hash, start, end: keys.len(), likely };
                 count += 1;
             }
             let group = &mut group[..count];
             if group.is_empty() {
                 return found;
             }
-            for wanted in group.iter_mut() {
+            for wanted in group.iter_mut().filter(|wanted| wanted.likely.is_none()) {
                 wanted.likely = self.slots.find(wanted.hash, |_| true);
                 if let Some(likely) = wanted.likely {
                     prefetch(&self.entries, likely as usize);
@@ -206,6 +213,7 @@ impl ActiveIndex {
                 };
                 found.push(position.unwrap_or(NO_POSITION));
             }
+            next = found.last().map_or(NO_POSITION, |position| position.saturating_add(1));
         }
     }
 
@@ -447,7 +455,7 @@ fn shape_key(shape: ShapeRef<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::series_key;
+    use crate::model::{BatchBuilder, series_key};
     use proptest::prelude::*;
 
     #[test]
@@ -481,6 +489,25 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever the order of the series in a batch: that of the first one, parts of it, or another with newcomers.
+        #[test]
+        fn series_of_a_batch_are_found_as_one_by_one(
+            batches in prop::collection::vec(prop::collection::vec((0u32..200, 1u32..60), 1..6), 1..6),
+        ) {
+            let (mut together, mut one_by_one) = (ActiveIndex::new(), ActiveIndex::new());
+            for runs in batches {
+                let mut builder = BatchBuilder::new();
+                let mut wanted = Vec::new();
+                for series in runs.iter().flat_map(|&(first, count)| first..first + count) {
+                    let key = format!("cpu,host=h{series:03}");
+                    let hash = series_key::hash(key.as_bytes());
+                    builder.add_series(hash, key.as_bytes());
+                    wanted.push(one_by_one.position(hash, key.as_bytes()).expect("short"));
+                }
+                prop_assert_eq!(together.positions_of(&builder.finish(1, 1)), wanted);
+            }
+        }
+
         /// Positions come out in the order of their keys, however the newcomers arrive.
         #[test]
         fn sorted_positions_follow_the_keys(
