@@ -22,7 +22,12 @@ const FLOORS: [&[&str]; 8] = [
 const ALLOWED: [(&str, &str); 3] = [("statement", "write"), ("statement", "query"), ("cores", "meta")];
 
 /// Files that may name the executor: the real sides of the three doors.
-const GLOMMIO: [&str; 3] = ["engine/src/disk/uring.rs", "net/src/socket/uring.rs", "src/runtime/glommio.rs"];
+const GLOMMIO: [&str; 4] = [
+    "engine/src/disk/buffer.rs",
+    "engine/src/disk/uring.rs",
+    "net/src/socket/uring.rs",
+    "src/runtime/glommio.rs",
+];
 
 /// Largest file that may be tracked, in bytes.
 const FILE_BYTES_MAX: u64 = 512 * 1024;

@@ -20,6 +20,7 @@ mod line;
 mod number;
 mod parse;
 mod passing;
+mod recurrence;
 mod structure;
 mod tables;
 

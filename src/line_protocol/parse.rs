@@ -216,9 +216,11 @@ impl Parser {
                 values: &self.scratch.values,
                 text,
             };
+            let hash = point.hash;
             if sink.point(&point) == Flow::Pause && row == 0 {
                 return Outcome::Paused;
             }
+            self.scratch.tables.note_passed(hash);
             self.scratch.fast.learn(&mut self.scratch.tables, spelling, shape);
         }
         Outcome::Taken

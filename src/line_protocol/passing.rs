@@ -1,8 +1,9 @@
 //! Lines of series that pass by: each is seen once in a long while, so that remembering it costs more than reading it.
 //!
 //! A million senders' bodies name other series each time. When what is remembered had to be forgotten without having
-//! served, the next bodies are read without a memory of series: the key is brought to its canonical form and hashed, and
-//! that is all. Shapes are remembered as ever. The rule of `fast` holds here too.
+//! served, bodies are read without a memory of series: the key is brought to its canonical form and hashed, and
+//! that is all, until a sample of them tells that they come again (`recurrence`). Shapes are remembered as ever. The
+//! rule of `fast` holds here too.
 
 use tidemark_engine::model::series_key;
 
@@ -36,10 +37,11 @@ pub(super) fn read_line<S: Sink>(
                 Spelled::Canonical => &body[at..end],
                 Spelled::Otherwise => canonical.key(),
             };
+            let hash = series_key::hash(key);
             let point = Point {
                 line,
                 series: PASSING,
-                hash: series_key::hash(key),
+                hash,
                 key,
                 shape,
                 timestamp: rest.timestamp,
@@ -50,6 +52,7 @@ pub(super) fn read_line<S: Sink>(
                 return Some(Read::Paused);
             }
             habits.note_line(guess);
+            tables.note_passed(hash);
             return Some(Read::Taken { next: rest.end + 1 });
         }
         guess = habits.line_after.get(guess as usize)?.checked_sub(1)?;

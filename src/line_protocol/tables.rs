@@ -7,6 +7,8 @@
 use hashbrown::HashTable;
 use tidemark_engine::model::{FieldType, series_key};
 
+use super::recurrence::Recurrence;
+
 /// Measurement and fields of a row, in order: one per distinct combination.
 #[derive(Debug, Clone)]
 pub struct Shape {
@@ -80,17 +82,15 @@ pub(super) struct Tables {
     /// Lines whose key was remembered, and not, since all was forgotten last.
     known: u32,
     new: u32,
-    /// Bodies still to be read without remembering series.
-    passing_bodies: u32,
+    /// While series are read without being remembered: whether they come again.
+    passing: Option<Recurrence>,
 }
 
 /// A body begins with empty tables when they hold more than this: a sender of some ten thousand series finds all of them
 /// again, one that never repeats itself costs no more memory than its largest body.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 /// When less than one line in so many was of a remembered series until all had to be forgotten, series pass by.
-const KNOWN_PART_MIN: u32 = 4;
-/// They do for so many bodies; then it is tried again.
-const PASSING_BODIES: u32 = 24;
+pub(super) const KNOWN_PART_MIN: u32 = 4;
 /// As [`KEPT_BYTES_MAX`], of shapes.
 const KEPT_SHAPES_MAX: usize = 1_024;
 
@@ -98,7 +98,9 @@ impl Tables {
     /// Begins a body. When all is forgotten, numbers begin from 0 again.
     pub fn begin_body(&mut self) {
         let bytes = self.bytes();
-        self.passing_bodies = self.passing_bodies.saturating_sub(1);
+        if self.passing.as_mut().is_some_and(Recurrence::is_found) {
+            self.passing = None;
+        }
         if bytes > KEPT_BYTES_MAX {
             if self.known < self.new / KNOWN_PART_MIN {
                 self.let_series_pass();
@@ -107,7 +109,7 @@ impl Tables {
         }
         if bytes > 4 * KEPT_BYTES_MAX {
             // What was taken for one huge body is given back with it.
-            *self = Self { passing_bodies: self.passing_bodies, ..Self::default() };
+            *self = Self { passing: self.passing.take(), ..Self::default() };
         } else if bytes > KEPT_BYTES_MAX || self.shapes.len() > KEPT_SHAPES_MAX {
             self.spellings.clear();
             self.habits.clear();
@@ -121,15 +123,23 @@ impl Tables {
         }
     }
 
-    /// Remembers no series of the next bodies.
+    /// Remembers no series of the next bodies, until enough of them come again.
     pub fn let_series_pass(&mut self) {
-        self.passing_bodies = PASSING_BODIES;
+        self.passing = Some(Recurrence::default());
     }
 
     /// Whether series are not to be remembered.
     #[inline]
     pub fn are_passing(&self) -> bool {
-        self.passing_bodies > 0
+        self.passing.is_some()
+    }
+
+    /// Notes a line of a series that passed by, by its placement hash.
+    #[inline]
+    pub fn note_passed(&mut self, hash: u64) {
+        if let Some(recurrence) = &mut self.passing {
+            recurrence.note(hash);
+        }
     }
 
     #[inline]

@@ -95,13 +95,18 @@ fn prepared(limits: &str) -> Node {
     node
 }
 
+/// Lines of a batch. Small ones wait for turns most of all; figures are taken of large ones, too.
+fn batch_lines() -> u64 {
+    std::env::var("TIDEMARK_BATCH_LINES").map_or(1_000, |lines| lines.parse().expect("a number of lines"))
+}
+
 /// Writes batches until told to stop, `from` this one on; how long each took until it was acknowledged.
 fn ingest(client: &Client, from: u64, ended: &AtomicBool) -> Vec<Duration> {
     let mut took = Vec::new();
     while !ended.load(Ordering::Relaxed) {
         let round = from + took.len() as u64;
         let line = |at: u64| format!("flow,host=h{} v={round} {}", at % 100, round * 1_000_000 + at);
-        let body = (0..1_000).map(line).collect::<Vec<_>>().join("\n");
+        let body = (0..batch_lines()).map(line).collect::<Vec<_>>().join("\n");
         let sent = Instant::now();
         let reply = client.write("db=db", &body);
         took.push(sent.elapsed());
@@ -164,7 +169,7 @@ fn hostile_queries_end_within_their_limits_while_points_come_in() {
     let batches = from + beside.len() as u64;
     println!("writes alone: {}; beside the queries: {}", latency(alone), latency(beside));
     let count = client.query("db", "SELECT count(v) FROM flow");
-    assert!(count.contains(&format!("[0,{}]", batches * 1_000)), "{count}, {batches} batches");
+    assert!(count.contains(&format!("[0,{}]", batches * batch_lines())), "{count}, {batches} batches");
 }
 
 fn running(client: &Client, text: &str) -> Option<u64> {

@@ -8,9 +8,12 @@
 //!
 //! Paths are relative to the disk's root and use `/`.
 
+mod buffer;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod uring;
+
+pub use buffer::AlignedBuffer;
 
 use crate::error::Result;
 
@@ -65,79 +68,11 @@ pub trait Disk: Clone + 'static {
 pub trait DiskFile: 'static {
     /// `length` bytes from `offset`, fewer only at the end of the file.
     async fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>>;
-    /// Writes the whole buffer and hands it back.
+    /// Writes the whole buffer and hands it back; it may have lost the room beyond its length.
     async fn write_at(&self, offset: u64, buffer: AlignedBuffer) -> Result<AlignedBuffer>;
     async fn sync(&self) -> Result<()>;
     /// Current length in bytes.
     async fn length(&self) -> Result<u64>;
     async fn truncate(&self, length: u64) -> Result<()>;
     async fn close(self) -> Result<()>;
-}
-
-/// Bytes aligned for direct I/O. Its length is a multiple of [`BLOCK_BYTES`] whenever it is written.
-pub struct AlignedBuffer {
-    blocks: Vec<Block>,
-    len: usize,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C, align(4096))]
-struct Block([u8; BLOCK_BYTES]);
-
-impl Default for AlignedBuffer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl AlignedBuffer {
-    pub fn new() -> Self {
-        Self { blocks: Vec::new(), len: 0 }
-    }
-
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
-        let start = self.len;
-        self.resize(start + bytes.len());
-        self.as_mut_slice()[start..].copy_from_slice(bytes);
-    }
-
-    /// Grows with zeros, or cuts.
-    pub fn resize(&mut self, len: usize) {
-        let blocks = len.div_ceil(BLOCK_BYTES);
-        if blocks > self.blocks.len() {
-            self.blocks.resize(blocks, Block([0; BLOCK_BYTES]));
-        }
-        let old = self.len;
-        self.len = len;
-        if len > old {
-            self.as_mut_slice()[old..].fill(0);
-        }
-    }
-
-    /// Fills with zeros up to the next multiple of [`BLOCK_BYTES`].
-    pub fn pad(&mut self) {
-        self.resize(self.len.next_multiple_of(BLOCK_BYTES));
-    }
-
-    pub fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the blocks are plain bytes, contiguous and at least `len` long.
-        unsafe { std::slice::from_raw_parts(self.blocks.as_ptr().cast(), self.len) }
-    }
-
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.blocks.as_mut_ptr().cast(), self.len) }
-    }
 }

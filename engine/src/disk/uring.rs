@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use glommio::GlommioError;
-use glommio::io::{BufferedFile, DmaFile, OpenOptions};
+use glommio::io::{BufferedFile, DmaBuffer, DmaFile, OpenOptions};
 
 use super::{AlignedBuffer, BLOCK_BYTES, DirEntry, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -73,6 +73,23 @@ pub struct UringFile {
 enum Handle {
     Direct(DmaFile),
     Buffered(BufferedFile),
+}
+
+/// What is to be written.
+enum Bytes<'a> {
+    /// Where it stands.
+    Shared(Rc<DmaBuffer>),
+    /// From a copy.
+    Borrowed(&'a [u8]),
+}
+
+impl Bytes<'_> {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(memory) => memory.as_bytes(),
+            Self::Borrowed(bytes) => bytes,
+        }
+    }
 }
 
 impl UringDisk {
@@ -210,15 +227,17 @@ impl UringFile {
         answer.map_err(|error| self.error("read", &error))
     }
 
-    async fn write_part(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+    /// Writes what it can of `bytes`, whole blocks, and tells how many.
+    async fn write_part(&self, offset: u64, bytes: Bytes<'_>) -> Result<usize> {
         let _writing = Writing::begin();
-        let answer = match &self.handle {
-            Handle::Direct(file) => {
+        let answer = match (&self.handle, bytes) {
+            (Handle::Direct(file), Bytes::Shared(memory)) => file.write_rc_at(memory, offset).await,
+            (Handle::Direct(file), Bytes::Borrowed(bytes)) => {
                 let mut buffer = file.alloc_dma_buffer(bytes.len());
                 buffer.as_bytes_mut().copy_from_slice(bytes);
                 file.write_at(buffer, offset).await
             }
-            Handle::Buffered(file) => file.write_at(bytes.to_vec(), offset).await,
+            (Handle::Buffered(file), bytes) => file.write_at(bytes.as_slice().to_vec(), offset).await,
         };
         answer.map_err(|error| self.error("write", &error))
     }
@@ -246,15 +265,20 @@ impl DiskFile for UringFile {
     }
 
     async fn write_at(&self, offset: u64, buffer: AlignedBuffer) -> Result<AlignedBuffer> {
-        let bytes = buffer.as_slice();
         let block = BLOCK_BYTES as u64;
         assert!(
-            offset.is_multiple_of(block) && bytes.len().is_multiple_of(BLOCK_BYTES),
+            offset.is_multiple_of(block) && buffer.len().is_multiple_of(BLOCK_BYTES),
             "BUG: unaligned write"
         );
+        let Some(memory) = buffer.share() else { return Ok(AlignedBuffer::new()) };
         let mut written = 0;
-        while written < bytes.len() {
-            let count = self.write_part(offset + written as u64, &bytes[written..]).await?;
+        while written < memory.len() {
+            let rest = match written {
+                0 => Bytes::Shared(memory.clone()),
+                // After a short write.
+                _ => Bytes::Borrowed(&memory.as_bytes()[written..]),
+            };
+            let count = self.write_part(offset + written as u64, rest).await?;
             // A short write ends on a block, so that the rest stays aligned; none at all would loop for ever.
             let whole = count - count % BLOCK_BYTES;
             if whole == 0 {
@@ -262,7 +286,7 @@ impl DiskFile for UringFile {
             }
             written += whole;
         }
-        Ok(buffer)
+        Ok(AlignedBuffer::take_back(memory))
     }
 
     async fn sync(&self) -> Result<()> {

@@ -51,13 +51,12 @@ impl Default for Record {
 
 impl Record {
     pub fn new() -> Self {
-        let mut buffer = AlignedBuffer::new();
-        buffer.resize(RECORD_HEADER_BYTES);
-        Self { buffer }
+        Self::with_room(0)
     }
 
-    /// An empty record in the room of a used buffer.
-    pub(super) fn reuse(mut buffer: AlignedBuffer) -> Self {
+    /// An empty record that takes a body of so many bytes without growing.
+    pub fn with_room(body_bytes: usize) -> Self {
+        let mut buffer = AlignedBuffer::with_room(RECORD_HEADER_BYTES + body_bytes);
         buffer.resize(RECORD_HEADER_BYTES);
         Self { buffer }
     }

@@ -93,12 +93,12 @@ pub(super) async fn write_zeros<D: Disk>(disk: &D, path: &str, length: u64) -> R
 
 async fn write_zeros_to<F: DiskFile>(file: &F, length: u64) -> Result<()> {
     let mut zeros = AlignedBuffer::new();
-    zeros.resize(ZERO_BYTES.min(length as usize));
     let mut at = 0;
     while at < length {
-        zeros.resize(ZERO_BYTES.min((length - at) as usize));
+        let step = ZERO_BYTES.min((length - at) as usize);
+        zeros.resize(step);
         zeros = file.write_at(at, zeros).await?;
-        at += zeros.len() as u64;
+        at += step as u64;
     }
     file.sync().await
 }

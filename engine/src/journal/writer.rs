@@ -7,12 +7,9 @@ use std::rc::Rc;
 use super::record::{Packed, Packer, Place};
 use super::segment::{Segment, SegmentId, quarantine, spare_name, write_zeros};
 use super::{JournalOptions, Record, Replay, ReplayReport};
-use crate::disk::{AlignedBuffer, Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::wait::Gate;
-
-/// A buffer larger than this is not kept for the next record.
-const BUFFER_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
 
 /// A journal open for writing; one per folder. Its methods may be called by many tasks of one core.
 pub struct Journal<D: Disk> {
@@ -22,7 +19,6 @@ pub struct Journal<D: Disk> {
     state: RefCell<State<D::File>>,
     packer: RefCell<Packer>,
     /// The buffer of the last record, for the next.
-    free_buffer: RefCell<Option<AlignedBuffer>>,
     /// Held while a record or a segment is written.
     writing: Gate,
     /// Held while segments are released and spares made; never waited for by an append.
@@ -121,23 +117,14 @@ impl<D: Disk> Journal<D> {
             options,
             state: RefCell::new(state),
             packer: RefCell::new(Packer::new(options.compression)),
-            free_buffer: RefCell::new(None),
             writing: Gate::new(),
             upkeep: Gate::new(),
         })
     }
 
-    /// An empty record to fill, in the room of an earlier one.
-    pub fn record(&self) -> Record {
-        match self.free_buffer.borrow_mut().take() {
-            Some(buffer) => Record::reuse(buffer),
-            None => Record::new(),
-        }
-    }
-
     /// Appends one body; durable when it answers.
     pub async fn append(&self, body: &[u8]) -> Result<Appended> {
-        let mut record = self.record();
+        let mut record = Record::with_room(body.len());
         record.extend_from_slice(body);
         self.append_record(record).await
     }
@@ -154,7 +141,7 @@ impl<D: Disk> Journal<D> {
     pub async fn rewrite(&self, bodies: &[&[u8]]) -> Result<()> {
         let mut packed = Vec::with_capacity(bodies.len());
         for body in bodies {
-            let mut record = Record::new();
+            let mut record = Record::with_room(body.len());
             record.extend_from_slice(body);
             packed.push(self.packer.borrow_mut().pack(record)?);
         }
@@ -347,12 +334,9 @@ impl<D: Disk> Journal<D> {
         let abandons = AbandonsOnDrop { journal: self };
         let written = file.write_at(at, buffer).await;
         match written {
-            Ok(buffer) => {
+            Ok(_) => {
                 std::mem::forget(abandons);
                 self.appended(length, is_mark);
-                if buffer.len() <= BUFFER_BYTES_KEPT_MAX {
-                    *self.free_buffer.borrow_mut() = Some(buffer);
-                }
                 Ok(Appended { sequence, segment })
             }
             Err(error) => Err(self.refuse(error)),
@@ -506,8 +490,9 @@ impl<D: Disk> Journal<D> {
         for (position, packed) in packed.into_iter().enumerate() {
             // The name appears when all of them are durable.
             let place = Place { sequence: id.first + position as u64, epoch: id.epoch, durable };
-            let buffer = packed.seal(place);
-            at += file.write_at(at, buffer).await?.len() as u64;
+            let length = packed.padded_len() as u64;
+            file.write_at(at, packed.seal(place)).await?;
+            at += length;
         }
         file.sync().await?;
         file.close().await

@@ -54,12 +54,21 @@ impl<'a> Entry<'a> {
         }
     }
 
-    pub(super) fn put(&self, record: &mut Record) {
-        let (kind, body): (u8, &[u8]) = match self {
+    fn kind_and_body(&self) -> (u8, &'a [u8]) {
+        match self {
             Self::Write { batch, .. } => (WRITE, batch),
             Self::Delete { body, .. } => (DELETE, body),
             Self::ShardDropped { .. } => (SHARD_DROPPED, &[]),
-        };
+        }
+    }
+
+    /// Bytes it takes in a record.
+    pub(super) fn bytes(&self) -> usize {
+        ENTRY_HEADER_BYTES + self.kind_and_body().1.len()
+    }
+
+    pub(super) fn put(&self, record: &mut Record) {
+        let (kind, body) = self.kind_and_body();
         let length = u32::try_from(body.len()).expect("BUG: batches are far below 4 GiB");
         let mut header = [0; ENTRY_HEADER_BYTES];
         header[0] = kind;
@@ -115,8 +124,10 @@ mod tests {
         let mut record = Record::new();
         let mut ends = vec![0];
         for entry in &entries {
+            let before = record.body_len();
             entry.put(&mut record);
             ends.push(record.body_len());
+            assert_eq!(record.body_len() - before, entry.bytes());
         }
         for length in 0..=record.body_len() {
             let read = entries_of(&record.body()[..length]);

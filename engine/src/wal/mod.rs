@@ -23,7 +23,7 @@ pub use replay::{ReplayedGroup, WalReplay};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::journal::{Journal, JournalOptions};
+use crate::journal::{Journal, JournalOptions, Record};
 use crate::model::ShardId;
 use crate::wait::Signal;
 use watermark::Watermarks;
@@ -94,7 +94,7 @@ impl<D: Disk> Wal<D> {
     /// again. [`Error::DiskFull`]: try again when there is room, no restart needed. [`Error::ReadOnly`]: a write or
     /// sync failed, only a restart helps. A future dropped before it answers leaves all entries there, or none.
     pub async fn append(&self, entries: &[Entry<'_>]) -> Result<u64> {
-        let mut record = self.journal.record();
+        let mut record = Record::with_room(entries.iter().map(Entry::bytes).sum());
         for entry in entries {
             entry.put(&mut record);
         }
