@@ -31,7 +31,7 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Longer burns CPU beside other processes.
 const SPIN_BEFORE_PARK: Duration = Duration::from_micros(20);
 
-/// Registered memory for reads and writes of one ring; there are three per core. Less is taken where the limit of locked
+/// Registered memory for reads of one ring; there are three per core. Less is taken where the limit of locked
 /// memory asks for it.
 const IO_MEMORY_BYTES: usize = 4 << 20;
 const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
