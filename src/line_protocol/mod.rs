@@ -6,7 +6,8 @@
 //!    takes digits eight at a time, and finds the end of a key it has not met with SIMD (`structure`). Whatever it does not
 //!    recognise at once it leaves, unread, to
 //! 2. `line`, the plain scalar reading of one line. It defines what line protocol is here, and it alone makes errors.
-//! 3. `passing` reads the lines of senders that never repeat a series, without remembering them.
+//! 3. `passing` reads the lines of senders that never repeat a series, without remembering them, until `recurrence` tells
+//!    that they come again.
 //! 4. `tables` gives every distinct series and shape of the body a small number, so that a [`Sink`] keeps what it
 //!    knows about them in plain vectors.
 //!

@@ -77,9 +77,9 @@ enum Handle {
 
 /// What is to be written.
 enum Bytes<'a> {
-    /// Where it stands.
+    /// From where it stands.
     Shared(Rc<DmaBuffer>),
-    /// From a copy.
+    /// Through a copy.
     Borrowed(&'a [u8]),
 }
 
