@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tidemark::config::Effective;
 use tidemark::http::INFLUXDB_VERSION;
+use tidemark::runtime::allocator::keep_freed_memory;
 use tidemark::server::{self, RunOptions};
 
 /// Freed on another core than it was made on: heaps of their own per thread keep that cheap.
@@ -101,6 +102,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         print!("{RUN_HELP}");
         return Ok(());
     };
+    keep_freed_memory();
     server::run(&RunOptions { config: flags.config.or_else(found_config), pidfile: flags.pidfile })
 }
 

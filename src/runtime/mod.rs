@@ -4,6 +4,7 @@
 //! the seeded one (one thread, virtual time, chosen interleaving). Between cores go flume channels: they work on any
 //! executor and wake a core that sleeps. The only shared mutable state of the process is here ([`Gauges`]).
 
+pub mod allocator;
 pub mod glommio;
 pub mod host;
 #[cfg(feature = "sim")]
