@@ -25,7 +25,7 @@ mod transposed;
 
 use crate::index::active::{ActiveIndex, NO_POSITION, SeriesPosition, ShapePosition};
 use crate::limits::CACHE_GENERATION_BYTES_MAX;
-use crate::model::batch::{take_varint, zigzag};
+use crate::model::batch::{copy_values, take_varint, varint_length, write_varint, zigzag};
 use crate::model::{Batch, TimeRange};
 use crate::prefetch::prefetch;
 use lists::Lists;
@@ -270,20 +270,23 @@ impl Cache {
         let mut starts_anew = is_first;
         let former = if is_first { (self.base_time, 0) } else { (list.last_time, list.last_step) };
         let (mut step, mut header) = RowHeader::of(shape, timestamp, former, values.len());
-        if list.tail_used as usize + header.length + values.len() > list.tail_bytes as usize {
-            if !self.add_chunk(&mut list, ROW_HEADER_MAX + values.len()) {
+        if list.tail_used as usize + header.length() + values.len() > list.tail_bytes as usize {
+            let mut longer = list;
+            if !self.add_chunk(&mut longer, ROW_HEADER_MAX + values.len()) {
                 return false;
             }
+            list = longer;
             if list.has_long_tail() {
                 starts_anew = true;
                 (step, header) = RowHeader::first(shape, timestamp, self.base_time, values.len());
             }
         }
-        let length = header.length + values.len();
+        let length = header.length() + values.len();
         let page = &mut self.pages[(list.tail >> PAGE_BITS) as usize];
         let start = (list.tail as usize & (PAGE_BYTES - 1)) + list.tail_used as usize;
-        page[start..start + header.length].copy_from_slice(&header.bytes[..header.length]);
-        page[start + header.length..start + length].copy_from_slice(values);
+        let row = &mut page[start..start + length];
+        header.write(row);
+        copy_values(&mut row[length - values.len()..], values);
         list.last_row = list.tail_used;
         list.tail_used += length as u32;
         if is_first {
@@ -460,11 +463,12 @@ fn le_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// The bytes of a row before its values.
-#[derive(Default)]
+/// What stands before the values of a row, as numbers: put together in memory and copied from there, the copy would wait
+/// for each byte of them.
 struct RowHeader {
-    bytes: [u8; ROW_HEADER_MAX],
-    length: usize,
+    shape: u64,
+    change: u64,
+    values: u64,
 }
 
 impl RowHeader {
@@ -477,11 +481,8 @@ impl RowHeader {
         values_length: usize,
     ) -> (i64, Self) {
         let step = timestamp.wrapping_sub(time);
-        let mut header = Self::default();
-        header.put(u64::from(shape) + 1);
-        header.put(zigzag(step.wrapping_sub(last_step)));
-        header.put(values_length as u64);
-        (step, header)
+        let (shape, change) = (u64::from(shape) + 1, zigzag(step.wrapping_sub(last_step)));
+        (step, Self { shape, change, values: values_length as u64 })
     }
 
     /// The header of a chunk's first row.
@@ -490,15 +491,19 @@ impl RowHeader {
         Self::of(shape, timestamp, (base_time, 0), values_length)
     }
 
+    /// Its bytes.
     #[inline(always)]
-    fn put(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes[self.length] = value as u8 | 0x80;
-            self.length += 1;
-            value >>= 7;
-        }
-        self.bytes[self.length] = value as u8;
-        self.length += 1;
+    fn length(&self) -> usize {
+        varint_length(self.shape) + varint_length(self.change) + varint_length(self.values)
+    }
+
+    /// Writes it to the front of `out`, which has room for it.
+    #[inline(always)]
+    fn write(&self, out: &mut [u8]) {
+        let mut length = 0;
+        write_varint(out, &mut length, self.shape);
+        write_varint(out, &mut length, self.change);
+        write_varint(out, &mut length, self.values);
     }
 }
 

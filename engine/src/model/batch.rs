@@ -279,15 +279,20 @@ impl<'a> ShapeRef<'a> {
 /// [`add_shape`](Self::add_shape) return.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
-    series: Vec<u8>,
+    /// Room for the header, then the series table: what the batch begins with. Empty before the first series.
+    head: Vec<u8>,
     series_count: u32,
     shapes: Vec<u8>,
     shape_count: u32,
+    /// The rows are the first `rows_length` bytes.
     rows: Vec<u8>,
+    rows_length: usize,
     row_count: u32,
     /// Key of the last series, and the last row.
     key: Vec<u8>,
     before: RowStart,
+    /// Bytes of the last batch, which the next one will probably have, too.
+    expected: usize,
 }
 
 impl BatchBuilder {
@@ -305,18 +310,21 @@ impl BatchBuilder {
 
     /// Bytes the finished batch will have.
     pub fn byte_len(&self) -> usize {
-        HEADER_BYTES + self.series.len() + self.shapes.len() + self.rows.len()
+        self.head.len().max(HEADER_BYTES) + self.shapes.len() + self.rows_length
     }
 
     /// Adds a series that is not in the table yet; its position.
     #[inline]
     pub fn add_series(&mut self, hash: u64, key: &[u8]) -> u32 {
         debug_assert_eq!(hash, series_key::hash(key), "BUG: a series with another series' hash");
+        if self.head.is_empty() {
+            self.begin();
+        }
         let shared = shared_prefix(&self.key, key);
-        self.series.extend_from_slice(&hash.to_le_bytes());
-        put_varint(&mut self.series, shared as u64);
-        put_varint(&mut self.series, (key.len() - shared) as u64);
-        self.series.extend_from_slice(&key[shared..]);
+        self.head.extend_from_slice(&hash.to_le_bytes());
+        put_varint(&mut self.head, shared as u64);
+        put_varint(&mut self.head, (key.len() - shared) as u64);
+        self.head.extend_from_slice(&key[shared..]);
         self.key.truncate(shared);
         self.key.extend_from_slice(&key[shared..]);
         self.series_count += 1;
@@ -344,57 +352,68 @@ impl BatchBuilder {
     /// Adds a row whose values are already encoded in the order of the shape.
     #[inline]
     pub fn add_row(&mut self, series: u32, shape: u32, timestamp: i64, values: &[u8]) {
-        let mut head = [0; ROW_HEADER_MAX];
+        let room = self.rows_length + ROW_HEADER_MAX + values.len();
+        if self.rows.len() < room {
+            self.rows.resize(2 * room, 0);
+        }
+        let out = &mut self.rows[self.rows_length..];
         let mut length = 0;
         let step = i64::from(series) - i64::from(self.before.series);
-        write_varint(&mut head, &mut length, zigzag(step));
-        write_varint(&mut head, &mut length, u64::from(shape));
-        write_varint(&mut head, &mut length, zigzag(timestamp.wrapping_sub(self.before.timestamp)));
-        write_varint(&mut head, &mut length, values.len() as u64);
+        write_varint(out, &mut length, zigzag(step));
+        write_varint(out, &mut length, u64::from(shape));
+        write_varint(out, &mut length, zigzag(timestamp.wrapping_sub(self.before.timestamp)));
+        write_varint(out, &mut length, values.len() as u64);
+        copy_values(&mut out[length..length + values.len()], values);
         self.before = RowStart { series: series.wrapping_add(1), timestamp };
-        self.rows.extend_from_slice(&head[..length]);
-        self.rows.extend_from_slice(values);
+        self.rows_length += length + values.len();
         self.row_count += 1;
     }
 
-    /// Writes the batch and leaves the builder empty, its buffers kept.
+    #[cold]
+    fn begin(&mut self) {
+        self.head.reserve(self.expected.max(HEADER_BYTES));
+        self.head.resize(HEADER_BYTES, 0);
+    }
+
+    /// Writes the batch and leaves the builder empty.
     pub fn finish(&mut self, version: u64, node: u64) -> Batch {
-        let length = self.byte_len();
-        let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(&MAGIC.to_le_bytes());
-        bytes.push(FORMAT);
-        bytes.push(0);
-        bytes.extend_from_slice(&(length as u32).to_le_bytes());
-        bytes.extend_from_slice(&version.to_le_bytes());
-        bytes.extend_from_slice(&node.to_le_bytes());
-        for count in [
-            self.series_count,
-            self.shape_count,
-            self.row_count,
-            self.series.len() as u32,
-            self.shapes.len() as u32,
-            self.rows.len() as u32,
-        ] {
-            bytes.extend_from_slice(&count.to_le_bytes());
+        if self.head.is_empty() {
+            self.begin();
         }
-        bytes.extend_from_slice(&self.series);
+        let length = self.byte_len();
+        // Nothing but the rows is copied: keys are most of a batch of many series.
+        let mut bytes = std::mem::take(&mut self.head);
+        let series_bytes = bytes.len() - HEADER_BYTES;
+        let header = Header {
+            length: length as u32,
+            series: self.series_count,
+            shapes: self.shape_count,
+            rows: self.row_count,
+            series_bytes: series_bytes as u32,
+            shape_bytes: self.shapes.len() as u32,
+            row_bytes: self.rows_length as u32,
+        };
+        bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes(version, node));
+        bytes.reserve_exact(length - bytes.len());
         bytes.extend_from_slice(&self.shapes);
-        bytes.extend_from_slice(&self.rows);
+        bytes.extend_from_slice(&self.rows[..self.rows_length]);
+        if bytes.capacity() > 2 * length {
+            bytes.shrink_to_fit();
+        }
         let batch = Batch {
-            shapes: positions(self.shape_count, HEADER_BYTES + self.series.len(), |at| {
-                shape_length(&bytes[at..])
-            }),
-            rows_at: (HEADER_BYTES + self.series.len() + self.shapes.len()) as u32,
+            shapes: positions(self.shape_count, HEADER_BYTES + series_bytes, |at| shape_length(&bytes[at..])),
+            rows_at: (HEADER_BYTES + series_bytes + self.shapes.len()) as u32,
             bytes,
         };
+        self.expected = length;
         self.clear();
         batch
     }
 
     pub fn clear(&mut self) {
-        self.series.clear();
+        self.head.clear();
         self.shapes.clear();
-        self.rows.clear();
+        self.rows_length = 0;
         self.key.clear();
         self.before = RowStart::default();
         (self.series_count, self.shape_count, self.row_count) = (0, 0, 0);
@@ -492,9 +511,26 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes of a varint.
+#[inline]
+pub fn varint_length(value: u64) -> usize {
+    // A seventh of the bits, rounded up.
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    (9 * bits as usize + 64) / 64
+}
+
+/// Copies the values of a row: a single number, the most common one, without a call.
+#[inline]
+pub fn copy_values(to: &mut [u8], values: &[u8]) {
+    match (to.first_chunk_mut::<8>(), values.first_chunk::<8>()) {
+        (Some(to), Some(number)) if values.len() == 8 => *to = *number,
+        _ => to.copy_from_slice(values),
+    }
+}
+
 /// Writes a varint at `length` of a buffer that has room for it, and moves `length` on.
 #[inline]
-fn write_varint(out: &mut [u8], length: &mut usize, mut value: u64) {
+pub fn write_varint(out: &mut [u8], length: &mut usize, mut value: u64) {
     while value >= 0x80 {
         out[*length] = value as u8 | 0x80;
         *length += 1;
@@ -571,6 +607,21 @@ impl Header {
             shape_bytes: at(40),
             row_bytes: at(44),
         })
+    }
+
+    fn to_bytes(&self, version: u64, node: u64) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..2].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[2] = FORMAT;
+        bytes[4..8].copy_from_slice(&self.length.to_le_bytes());
+        bytes[8..16].copy_from_slice(&version.to_le_bytes());
+        bytes[16..24].copy_from_slice(&node.to_le_bytes());
+        let counts =
+            [self.series, self.shapes, self.rows, self.series_bytes, self.shape_bytes, self.row_bytes];
+        for (out, count) in bytes[24..].chunks_exact_mut(4).zip(counts) {
+            out.copy_from_slice(&count.to_le_bytes());
+        }
+        bytes
     }
 }
 

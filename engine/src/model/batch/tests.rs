@@ -55,6 +55,15 @@ fn a_truncated_batch_is_refused_at_every_length() {
     }
 }
 
+#[test]
+fn the_length_of_a_varint_is_known_before_it_is_written() {
+    for value in (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1, u64::MAX >> bit]) {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, value);
+        assert_eq!(varint_length(value), bytes.len(), "{value}");
+    }
+}
+
 proptest! {
     /// Whatever the order of series and times.
     #[test]
