@@ -115,8 +115,13 @@ impl<D: Disk> ShardView<D> {
 
 impl CacheView {
     pub(crate) fn new() -> Self {
+        Self::expecting(0)
+    }
+
+    /// An empty one that will probably have so many series.
+    fn expecting(series: usize) -> Self {
         Self {
-            index: Rc::new(RefCell::new(ActiveIndex::new())),
+            index: Rc::new(RefCell::new(ActiveIndex::expecting(series))),
             sealed: None,
             hot: Rc::new(RefCell::new(Cache::new())),
         }
@@ -545,7 +550,8 @@ pub(crate) fn note_through(marks: &mut Vec<(u64, u64)>, wal_id: u64, sequence: u
 fn shrink_index(cache: &mut CacheView) {
     let (live, all) = (cache.hot.borrow().series(), cache.index.borrow().len() as u64);
     if live == 0 {
-        *cache = CacheView::new();
+        // Those that come next are most likely the same again.
+        *cache = CacheView::expecting(all as usize);
         return;
     }
     if live * 2 > all || live > MOVED_SERIES_MAX || Rc::strong_count(&cache.hot) > 1 {

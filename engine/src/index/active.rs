@@ -92,6 +92,11 @@ impl ActiveIndex {
         Self::default()
     }
 
+    /// An empty index that will probably have so many series.
+    pub fn expecting(series: usize) -> Self {
+        Self { slots: Slots::expecting(series), ..Self::default() }
+    }
+
     /// An empty index in which shapes keep their positions: for a shard most of whose series have gone quiet.
     pub fn successor(&self) -> Self {
         Self {
@@ -242,6 +247,9 @@ impl ActiveIndex {
         let page = &mut self.pages[page_at];
         let start = page.len() as u32;
         page.extend_from_slice(key);
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve(self.slots.to_come().max(1));
+        }
         self.entries.push(Entry {
             hash,
             page: page_at as u32,

@@ -8,6 +8,8 @@ use crate::prefetch::prefetch;
 const SLOTS_MIN: usize = 16;
 /// A table is doubled when more than this part of it is used.
 const FULL: (usize, usize) = (4, 5);
+/// A table that holds this part of what is expected grows to room for all of it.
+const EXPECTED_PART: usize = 16;
 
 /// See the head of this file. The caller compares keys: two series may have one hash.
 #[derive(Debug, Default)]
@@ -15,12 +17,23 @@ pub struct Slots {
     /// 0: free; else the low half of the hash, then the position + 1. A power of two of them.
     slots: Vec<u64>,
     used: usize,
+    expected: usize,
 }
 
 impl Slots {
+    /// An empty table that will probably hold so many.
+    pub fn expecting(expected: usize) -> Self {
+        Self { expected, ..Self::default() }
+    }
+
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> u64 {
         (self.slots.capacity() * size_of::<u64>()) as u64
+    }
+
+    /// How many more will probably come; 0 while there is nothing to tell it by but the past.
+    pub fn to_come(&self) -> usize {
+        if self.used < self.expected / EXPECTED_PART { 0 } else { self.expected.saturating_sub(self.used) }
     }
 
     /// Where a hash's probe begins. The lowest bits chose the shard, so that they are alike here.
@@ -59,8 +72,11 @@ impl Slots {
     /// Adds a position that is not in the table; `hash_of` tells the hash of those that are. Positions are given out from
     /// 0, and below `u32::MAX`.
     pub fn insert(&mut self, hash: u64, position: u32, hash_of: impl Fn(u32) -> u64) {
-        if (self.used + 1) * FULL.1 > self.slots.len() * FULL.0 {
-            let count = (2 * self.slots.len()).max(SLOTS_MIN);
+        if !has_room(self.slots.len(), self.used + 1) {
+            let mut count = (2 * self.slots.len()).max(SLOTS_MIN);
+            while !has_room(count, self.used + self.to_come()) {
+                count *= 2;
+            }
             let before = std::mem::replace(&mut self.slots, vec![0; count]);
             for position in before.into_iter().filter(|slot| *slot != 0).map(|slot| (slot >> 32) as u32 - 1) {
                 self.put(hash_of(position), position);
@@ -79,10 +95,26 @@ impl Slots {
     }
 }
 
+/// Whether so many slots have room for so many positions.
+fn has_room(slots: usize, positions: usize) -> bool {
+    positions * FULL.1 <= slots * FULL.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_table_grows_to_what_is_expected_once_a_part_of_it_came() {
+        let (mut slots, mut grown) = (Slots::expecting(1_000), Vec::new());
+        for position in 0..1_000 {
+            slots.insert(u64::from(position) << 20, position, |at| u64::from(at) << 20);
+            grown.push(slots.slots.len());
+        }
+        grown.dedup();
+        assert_eq!(grown, [16, 32, 64, 128, 2048]);
+    }
 
     proptest! {
         /// Hashes that collide in part or whole: each position is found, and only among those of its hash.
@@ -90,8 +122,8 @@ mod tests {
         fn what_was_inserted_is_found(hashes in prop::collection::vec(
             prop_oneof![any::<u64>(), (0u64..4).prop_map(|n| n << 60), (0u64..4).prop_map(|n| 7 | n << 20)],
             0..300,
-        )) {
-            let mut slots = Slots::default();
+        ), expected in 0usize..1_000) {
+            let mut slots = Slots::expecting(expected);
             for (position, &hash) in hashes.iter().enumerate() {
                 slots.insert(hash, position as u32, |at| hashes[at as usize]);
             }
