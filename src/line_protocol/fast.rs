@@ -255,7 +255,7 @@ fn read_key(
             return Some((guess, end + 1));
         }
     }
-    let positions = key_marks(body, at, structure)?;
+    let positions = structure.find(body, at)?;
     let end = *positions.last()? as usize;
     let raw = &body[at..end];
     let hash = series_key::hash(raw);
@@ -270,15 +270,6 @@ fn read_key(
         }
     };
     Some((spelling, end + 1))
-}
-
-/// Where commas and equals signs stand in the key at `at`, and the blank after it, which is the last.
-#[inline]
-pub(super) fn key_marks<'s>(body: &[u8], at: usize, structure: &'s mut Structure) -> Option<&'s [u32]> {
-    let positions = structure.find(body, at)?;
-    let blank =
-        positions.iter().position(|&position| matches!(body[position as usize], b' ' | b'\\' | b'\n'))?;
-    (body[positions[blank] as usize] == b' ').then(|| &positions[..=blank])
 }
 
 /// Adds a series whose key has no escapes; `None` when anything about it is unusual. The last of `positions` is the blank

@@ -8,7 +8,7 @@
 use tidemark_engine::model::series_key;
 
 use super::canonical::Spelled;
-use super::fast::{Fast, Read, key_marks, read_rest};
+use super::fast::{Fast, Read, read_rest};
 use super::{Flow, Options, PASSING, Point, Scratch, Sink};
 
 /// Reads the line at `at` and hands it to the sink; `None` when it is not of the usual kind.
@@ -24,7 +24,7 @@ pub(super) fn read_line<S: Sink>(
 ) -> Option<Read> {
     let Scratch { tables, fast: Fast { structure, values, habits, canonical }, .. } = scratch;
     let mut guess = habits.last_shape.checked_sub(1)?;
-    let positions = key_marks(body, at, structure)?;
+    let positions = structure.find(body, at)?;
     let (name, end) = (&body[at..*positions.first()? as usize], *positions.last()? as usize);
     let spelled = canonical.read(body, at, positions, options)?;
     for _ in 0..2 {

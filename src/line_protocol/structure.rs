@@ -10,6 +10,9 @@ pub(super) const POSITIONS_MAX: usize = 512;
 /// Bytes looked at in one go.
 const BLOCK: usize = 64;
 
+/// Positions written in one go.
+const AT_ONCE: usize = 8;
+
 /// The structural bytes of one key.
 #[derive(Debug)]
 pub(super) struct Structure {
@@ -24,8 +27,9 @@ impl Default for Structure {
 }
 
 impl Structure {
-    /// Finds the structural bytes from `at` to the first blank or newline, and some after it, up to a whole block.
-    /// `None` when the body ends before the last block does, or there are too many: then the plain way is taken.
+    /// Finds the structural bytes from `at` to the first blank, which is the last of them. `None` when a backslash or a
+    /// newline comes before it, when the body ends before the last block does, or there are too many: then the plain way
+    /// is taken.
     #[inline]
     pub fn find(&mut self, body: &[u8], at: usize) -> Option<&[u32]> {
         let mut count = 0;
@@ -34,9 +38,11 @@ impl Structure {
             let block: &[u8; BLOCK] = body.get(at..at + BLOCK)?.try_into().ok()?;
             let (structural, ends) = masks(block);
             let room: &mut [u32; BLOCK] = (&mut self.positions[count..count + BLOCK]).try_into().ok()?;
-            count += spread(structural, at as u32, room);
+            // The bits up to the first end.
+            count += spread(structural & (ends ^ ends.wrapping_sub(1)), at as u32, room);
             if ends != 0 {
-                return Some(&self.positions[..count]);
+                let is_blank = block[ends.trailing_zeros() as usize] == b' ';
+                return is_blank.then(|| &self.positions[..count]);
             }
             if count > POSITIONS_MAX {
                 return None;
@@ -50,13 +56,13 @@ impl Structure {
 #[inline]
 fn spread(mut bits: u64, base: u32, out: &mut [u32; BLOCK]) -> usize {
     let count = bits.count_ones() as usize;
-    // Twelve at once without a branch: most blocks have fewer, and a loop that ends at another count each time costs
+    // So many at once without a branch: most blocks have fewer, and a loop that ends at another count each time costs
     // more than the writes.
-    for slot in &mut out[..12] {
+    for slot in &mut out[..AT_ONCE] {
         *slot = base + bits.trailing_zeros();
         bits &= bits.wrapping_sub(1);
     }
-    let mut at = 12;
+    let mut at = AT_ONCE;
     while bits != 0 {
         out[at] = base + bits.trailing_zeros();
         bits &= bits.wrapping_sub(1);
@@ -65,7 +71,7 @@ fn spread(mut bits: u64, base: u32, out: &mut [u32; BLOCK]) -> usize {
     count
 }
 
-/// Bits of the structural bytes, and of the blanks and newlines among them.
+/// Bits of the structural bytes, and of those among them that end a key or make it unusual: blank, newline, backslash.
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
 #[inline]
 fn masks(block: &[u8; BLOCK]) -> (u64, u64) {
@@ -77,7 +83,7 @@ fn plain_masks(block: &[u8; BLOCK]) -> (u64, u64) {
     let (mut structural, mut ends) = (0, 0);
     for (at, byte) in block.iter().enumerate() {
         structural |= u64::from(matches!(byte, b',' | b'=' | b' ' | b'"' | b'\\' | b'\n')) << at;
-        ends |= u64::from(matches!(byte, b' ' | b'\n')) << at;
+        ends |= u64::from(matches!(byte, b' ' | b'\n' | b'\\')) << at;
     }
     (structural, ends)
 }
@@ -112,8 +118,10 @@ fn masks(block: &[u8; BLOCK]) -> (u64, u64) {
         let half = |offset: usize| {
             let bytes = _mm256_loadu_si256(block.as_ptr().add(offset).cast());
             let looked_up = _mm256_cmpeq_epi8(_mm256_shuffle_epi8(wanted, bytes), bytes);
-            let structural = _mm256_or_si256(looked_up, _mm256_cmpeq_epi8(bytes, backslash));
-            let ends = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, blank), _mm256_cmpeq_epi8(bytes, newline));
+            let backslashes = _mm256_cmpeq_epi8(bytes, backslash);
+            let breaks = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, blank), _mm256_cmpeq_epi8(bytes, newline));
+            let structural = _mm256_or_si256(looked_up, backslashes);
+            let ends = _mm256_or_si256(breaks, backslashes);
             (_mm256_movemask_epi8(structural) as u32, _mm256_movemask_epi8(ends) as u32)
         };
         let (low, low_ends) = half(0);
@@ -143,8 +151,8 @@ mod tests {
         let mut structure = Structure::default();
         assert_eq!(structure.find(b"m v=1 1\n", 0), None);
         let body = format!("m v=1 1\n{}", "x".repeat(BLOCK));
-        assert_eq!(structure.find(body.as_bytes(), 0), Some([1, 3, 5, 7].as_slice()));
-        assert_eq!(structure.find(body.as_bytes(), 2), Some([3, 5, 7].as_slice()));
+        assert_eq!(structure.find(body.as_bytes(), 0), Some([1].as_slice()));
+        assert_eq!(structure.find(body.as_bytes(), 2), Some([3, 5].as_slice()));
     }
 
     #[test]
@@ -160,13 +168,17 @@ mod tests {
             start in 0usize..64,
         ) {
             let mut structure = Structure::default();
-            if let Some(positions) = structure.find(&bytes, start) {
-                let end = bytes[start..].iter().position(|b| matches!(b, b' ' | b'\n')).expect("an end") + start;
+            let found = structure.find(&bytes, start);
+            let end = bytes[start..].iter().position(|b| matches!(b, b' ' | b'\n' | b'\\')).map(|end| start + end);
+            let block_end = |end: usize| start + ((end - start) / BLOCK + 1) * BLOCK;
+            let is_plain = end.is_some_and(|end| bytes[end] == b' ' && block_end(end) <= bytes.len());
+            prop_assert_eq!(found.is_some(), is_plain);
+            if let (Some(positions), Some(end)) = (found, end) {
                 let wanted: Vec<u32> = (start..=end)
                     .filter(|&at| matches!(bytes[at], b',' | b'=' | b' ' | b'"' | b'\\' | b'\n'))
                     .map(|at| at as u32)
                     .collect();
-                prop_assert_eq!(&positions[..wanted.len()], wanted.as_slice());
+                prop_assert_eq!(positions, wanted.as_slice());
             }
         }
     }
