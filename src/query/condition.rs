@@ -4,7 +4,6 @@
 
 use chrono::{LocalResult, NaiveDate, NaiveDateTime, TimeZone};
 use chrono_tz::Tz;
-use regex::Regex as TextRegex;
 
 use crate::influxql::ast::{BinaryOp, Call, Expr};
 
@@ -177,6 +176,23 @@ pub fn is_time_literal(text: &str) -> bool {
         })
 }
 
+/// Whether a text is a date, a blank, and a time without a zone, the hour of one digit or two.
+fn is_date_and_time(text: &str) -> bool {
+    let is_number = |part: &str, least: usize, most: usize| {
+        (least..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let Some((date, time)) = text.split_once(' ') else { return false };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let mut parts = time.splitn(3, ':');
+    let mut is_part = |least| parts.next().is_some_and(|part| is_number(part, least, 2));
+    date.len() == 10
+        && is_time_literal(date)
+        && is_part(1)
+        && is_part(2)
+        && is_part(2)
+        && is_number(fraction, 1, usize::MAX)
+}
+
 fn time_literal_expr(text: &str, zone: Option<Tz>) -> Result<Expr> {
     time_literal(text, zone).map(Expr::Time)
 }
@@ -186,9 +202,7 @@ pub fn time_literal(text: &str, zone: Option<Tz>) -> Result<i64> {
     let invalid = || QueryError::statement("invalid timestamp string");
     let local = if text.len() == 10 {
         NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|date| date.and_hms_opt(0, 0, 0))
-    } else if TextRegex::new(r"^\d{4}-\d{2}-\d{2} \d{1,2}:\d{2}:\d{2}(\.\d+)?$")
-        .is_ok_and(|re| re.is_match(text))
-    {
+    } else if is_date_and_time(text) {
         NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()
     } else {
         let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|_| invalid())?;
@@ -359,4 +373,43 @@ fn fold(op: BinaryOp, left: &Expr, right: &Expr, zone: Option<Tz>) -> Result<Opt
         ) => super::eval::constant(&Expr::binary(op, left.clone(), right.clone())),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    #[test]
+    fn a_time_literal_is_a_date_a_date_and_a_time_or_a_full_timestamp() {
+        let day = 1_451_606_400_000_000_000;
+        for (text, wanted) in [
+            ("2016-01-01", Some(day)),
+            ("2016-01-01 00:00:01", Some(day + 1_000_000_000)),
+            ("2016-01-01 1:00:00", Some(day + 3_600_000_000_000)),
+            ("2016-01-01 00:00:00.5", Some(day + 500_000_000)),
+            ("2016-01-01T00:00:00Z", Some(day)),
+            ("2016-01-01T02:00:00.000000001+02:00", Some(day + 1)),
+            ("2016-01-01 00:00:00Z", None),
+            ("2016-01-01 00:00:00.", None),
+            ("2016-01-01 00:00", None),
+            ("2016-01-01 24:00:00", None),
+            ("2016-13-01", None),
+            ("2016-1-01 00:00:00", None),
+        ] {
+            assert_eq!(time_literal(text, None).ok(), wanted, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_date_and_a_time_are_told_as_a_regular_expression_would(
+            text in "[0-9]{3,4}-[0-9]{2}-[0-9]{2}[ T]{1,2}[0-9]{0,3}:[0-9:]{1,3}:?[0-9]{1,3}[.]{0,2}[0-9]{0,3}[ Zé]?",
+        ) {
+            let pattern = Regex::new(r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{1,2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?$");
+            prop_assert_eq!(is_date_and_time(&text), pattern.expect("a pattern").is_match(&text), "{}", text);
+        }
+    }
 }
