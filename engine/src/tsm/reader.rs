@@ -14,7 +14,7 @@ use super::index::{BlockEntry, IndexPage, NewestBlocks, TopLevel, decompress_pag
 use super::key_set::{KeySet, KeySets};
 use super::schema::{Schema, TagPageEntry};
 use super::statistics::Statistics;
-use super::tags::{TagKey, key_prefix, visit_page};
+use super::tags::{TagKey, find_in_page, key_prefix, visit_page};
 use super::{FieldId, KEY_PREFIX_BYTES};
 use crate::checksum;
 use crate::codec::DecodeError;
@@ -460,13 +460,11 @@ impl<D: Disk> TsmReader<D> {
         let at = schema.tag_pages.partition_point(|page| page.first_key.as_slice() <= wanted);
         let Some(at) = at.checked_sub(1) else { return Ok(positions) };
         let page = self.tag_page(schema, at).await?;
-        let visited = visit_page(&page, |key, bytes| {
-            if key == wanted {
-                EncodedPositions { bytes, series: self.meta().series }.decode(&mut positions)?;
-            }
-            Ok(key < wanted)
-        });
-        self.damaged(schema.tag_pages[at].offset, visited)?;
+        let offset = schema.tag_pages[at].offset;
+        if let Some(bytes) = self.damaged(offset, find_in_page(&page, wanted))? {
+            let series = self.meta().series;
+            self.damaged(offset, EncodedPositions { bytes, series }.decode(&mut positions))?;
+        }
         Ok(positions)
     }
 

@@ -9,9 +9,11 @@
 use super::index::{PAGE_BYTES, put_key, take_key};
 use super::schema::TagPageEntry;
 use crate::codec::DecodeError;
-use crate::codec::varint::{put_varint, take_bytes, take_length};
+use crate::codec::varint::{put_varint, take_bytes, take_count, take_length};
+use crate::model::batch::shared_prefix;
 use crate::postings;
 use hashbrown::HashTable;
+use std::cmp::Ordering;
 use std::hash::BuildHasher;
 
 /// Bytes of a key before the value.
@@ -392,6 +394,34 @@ pub fn visit_page(
     Ok(())
 }
 
+/// The bytes of a key's positions in a page; `None` where the page does not have the key.
+///
+/// No key is put together on the way: one that shares more with the key before than that one does with the wanted key
+/// stands where that one stood, before it.
+pub fn find_in_page<'a>(mut bytes: &'a [u8], wanted: &[u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+    // Of the key before, and of its bytes those that the wanted key begins with, too.
+    let (mut length, mut matched) = (0, 0);
+    while !bytes.is_empty() {
+        let shared = take_count(&mut bytes, length)?;
+        let suffix_length = take_length(&mut bytes)?;
+        let suffix = take_bytes(&mut bytes, suffix_length)?;
+        let positions_length = take_length(&mut bytes)?;
+        let positions = take_bytes(&mut bytes, positions_length)?;
+        length = shared + suffix.len();
+        if shared > matched {
+            continue;
+        }
+        let rest = &wanted[shared..];
+        let common = shared_prefix(suffix, rest);
+        match suffix[common..].first().cmp(&rest[common..].first()) {
+            Ordering::Less => matched = shared + common,
+            Ordering::Equal => return Ok(Some(positions)),
+            Ordering::Greater => break,
+        }
+    }
+    Ok(None)
+}
+
 /// Takes an entry off the front of a page: its key, over the one before it, and the bytes of its positions.
 pub fn take_entry<'a>(bytes: &mut &'a [u8], key: &mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
     take_key(bytes, key)?;
@@ -451,6 +481,32 @@ mod tests {
                 }
             }
             prop_assert_eq!(pages_of(builder), want);
+        }
+
+        /// And none but those that are there: not the beginning of one, nor one that begins with it.
+        #[test]
+        fn a_key_is_found_by_itself_as_among_all(keys in prop::collection::btree_set("[a-c]{0,12}", 1..80)) {
+            let mut builder = TagBuilder::default();
+            for (position, value) in keys.iter().enumerate() {
+                builder.add(0, Some(0), value.as_bytes(), position as u32);
+            }
+            let others = keys.iter().flat_map(|key| [format!("{key}b"), key[..key.len() / 2].to_owned()]);
+            let wanted: Vec<String> = keys.iter().cloned().chain(others).collect();
+            for (page, _) in builder.into_pages() {
+                for value in &wanted {
+                    let key = [&key_prefix(0, Some(0))[..], value.as_bytes()].concat();
+                    let mut among_all = None;
+                    let visited = visit_page(&page, |found, positions| {
+                        if found == key {
+                            among_all = Some(positions.to_vec());
+                        }
+                        Ok(true)
+                    });
+                    prop_assert!(visited.is_ok());
+                    let found = find_in_page(&page, &key).expect("it reads back");
+                    prop_assert_eq!(found.map(<[u8]>::to_vec), among_all, "{}", value);
+                }
+            }
         }
     }
 
