@@ -397,7 +397,8 @@ impl BatchBuilder {
         bytes.reserve_exact(length - bytes.len());
         bytes.extend_from_slice(&self.shapes);
         bytes.extend_from_slice(&self.rows[..self.rows_length]);
-        if bytes.capacity() > 2 * length {
+        // Batches are accounted for by their length.
+        if bytes.capacity() - length > length / 4 {
             bytes.shrink_to_fit();
         }
         let batch = Batch {
