@@ -6,14 +6,13 @@
 //! Memory per series: 16 B (where the key stands, its hash) + 10 to 20 B (hash table) + 4 B (sorted order) + the key.
 
 use std::cell::RefCell;
-use std::ops::Range;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
 use super::slots::Slots;
 use crate::limits::SORT_RUN_MAX;
-use crate::model::{Batch, Field, FieldType, ShapeRef};
+use crate::model::{Batch, Field, FieldType, SeriesTable, ShapeRef};
 use crate::pace::Pace;
 use crate::prefetch::prefetch;
 
@@ -72,6 +71,12 @@ fn set_bit(words: &mut Vec<u64>, at: u32) -> bool {
     let is_new = words[word] & bit == 0;
     words[word] |= bit;
     is_new
+}
+
+/// Whether a key is `beginning` (`None`: it is none) and then `end`.
+#[inline]
+fn is_key(key: &[u8], beginning: Option<&[u8]>, end: &[u8]) -> bool {
+    beginning.is_some_and(|beginning| key.strip_prefix(beginning).is_some_and(|rest| rest == end))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -170,56 +175,89 @@ impl ActiveIndex {
     }
 
     /// The positions of a batch's series, made when they are new; [`NO_POSITION`] of a key longer than [`KEY_BYTES_MAX`].
-    /// Looked up in groups, so that what is not in the processor's caches is waited for once per group.
+    ///
+    /// A sender repeats the order of its series: the next one mostly has the next position, and is compared where it
+    /// stands. Others are looked up in groups, so that what is not in the processor's caches is waited for once per group.
     pub fn positions_of(&mut self, batch: &Batch) -> Vec<SeriesPosition> {
         let mut found = Vec::with_capacity(batch.series_count());
         let mut table = batch.series();
-        let mut group = [Wanted::default(); LOOKED_UP_TOGETHER];
-        // The last key of the group before, then those of this one.
-        let (mut keys, mut last): (Vec<u8>, Range<usize>) = (Vec::new(), 0..0);
-        // A sender repeats the order of its series: the next one mostly has the next position.
-        let mut next = NO_POSITION;
+        // The key before, then those of a group.
+        let mut keys: Vec<u8> = Vec::new();
         loop {
-            keys.copy_within(last.clone(), 0);
-            keys.truncate(last.len());
-            last = 0..last.len();
-            let mut count = 0;
-            while count < LOOKED_UP_TOGETHER {
-                let start = keys.len();
-                let Some(hash) = table.next_into(&mut keys, last.start) else { break };
-                last = start..keys.len();
-                let is_next = self.entries.get(next as usize).is_some_and(|entry| entry.hash == hash);
-                let likely = is_next.then_some(next);
-                next = likely.map_or(NO_POSITION, |position| position + 1);
-                if likely.is_none() {
-                    self.slots.prefetch(hash);
-                }
-                group[count] = Wanted { hash, start, end: keys.len(), likely };
-                count += 1;
+            let last = self.take_recurring(&mut table, &mut found).map(|position| self.key(position));
+            if let Some(last) = last {
+                keys.clear();
+                keys.extend_from_slice(last);
             }
-            let group = &mut group[..count];
-            if group.is_empty() {
+            if !self.take_group(&mut table, &mut keys, &mut found) {
                 return found;
             }
-            for wanted in group.iter_mut().filter(|wanted| wanted.likely.is_none()) {
-                wanted.likely = self.slots.find(wanted.hash, |_| true);
-                if let Some(likely) = wanted.likely {
-                    prefetch(&self.entries, likely as usize);
-                }
-            }
-            for entry in group.iter().filter_map(|wanted| self.entries.get(wanted.likely? as usize)) {
-                self.prefetch_key_of(entry);
-            }
-            for wanted in group {
-                let key = &keys[wanted.start..wanted.end];
-                let position = match wanted.likely {
-                    Some(likely) if self.is(likely, wanted.hash, key) => Some(likely),
-                    _ => self.position(wanted.hash, key),
-                };
-                found.push(position.unwrap_or(NO_POSITION));
-            }
-            next = found.last().map_or(NO_POSITION, |position| position.saturating_add(1));
         }
+    }
+
+    /// Takes series from the table as long as each has the position after the one before; the last of them, if any.
+    #[inline]
+    fn take_recurring(
+        &self,
+        table: &mut SeriesTable<'_>,
+        found: &mut Vec<SeriesPosition>,
+    ) -> Option<SeriesPosition> {
+        let mut before = found.last().copied().filter(|position| *position != NO_POSITION)?;
+        let mut key_before = self.key(before);
+        let mut last = None;
+        while let Some(entry) = self.entries.get(before as usize + 1) {
+            let mut rest = table.clone();
+            let Some((hash, shared, end)) = rest.take() else { break };
+            let key = self.key(before + 1);
+            if entry.hash != hash || !is_key(key, key_before.get(..shared), end) {
+                break;
+            }
+            *table = rest;
+            (before, key_before) = (before + 1, key);
+            found.push(before);
+            last = Some(before);
+        }
+        last
+    }
+
+    /// Takes a group of series from the table, the key of the one before standing in `keys`, that of the last one
+    /// afterwards; false when there is none left.
+    fn take_group(
+        &mut self,
+        table: &mut SeriesTable<'_>,
+        keys: &mut Vec<u8>,
+        found: &mut Vec<SeriesPosition>,
+    ) -> bool {
+        let mut group = [Wanted::default(); LOOKED_UP_TOGETHER];
+        let (mut count, mut before) = (0, 0);
+        while count < LOOKED_UP_TOGETHER {
+            let start = keys.len();
+            let Some(hash) = table.next_into(keys, before) else { break };
+            before = start;
+            self.slots.prefetch(hash);
+            group[count] = Wanted { hash, start, end: keys.len(), likely: None };
+            count += 1;
+        }
+        let group = &mut group[..count];
+        for wanted in group.iter_mut() {
+            wanted.likely = self.slots.find(wanted.hash, |_| true);
+            if let Some(likely) = wanted.likely {
+                prefetch(&self.entries, likely as usize);
+            }
+        }
+        for entry in group.iter().filter_map(|wanted| self.entries.get(wanted.likely? as usize)) {
+            self.prefetch_key_of(entry);
+        }
+        for wanted in group.iter() {
+            let key = &keys[wanted.start..wanted.end];
+            let position = match wanted.likely {
+                Some(likely) if self.is(likely, wanted.hash, key) => Some(likely),
+                _ => self.position(wanted.hash, key),
+            };
+            found.push(position.unwrap_or(NO_POSITION));
+        }
+        keys.drain(..before);
+        !group.is_empty()
     }
 
     /// The position of a series, made when it is new. `None` for a key longer than [`KEY_BYTES_MAX`].

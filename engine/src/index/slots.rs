@@ -11,10 +11,14 @@ const FULL: (usize, usize) = (4, 5);
 /// A table that holds this part of what is expected grows to room for all of it.
 const EXPECTED_PART: usize = 16;
 
+/// What a free slot holds. Not 0: a table of zeros begins as one page of the kernel read everywhere, and each part of it is
+/// then mapped a second time when it is first written to.
+const FREE: u64 = u64::MAX;
+
 /// See the head of this file. The caller compares keys: two series may have one hash.
 #[derive(Debug, Default)]
 pub struct Slots {
-    /// 0: free; else the low half of the hash, then the position + 1. A power of two of them.
+    /// [`FREE`], or the low half of the hash, then the position. A power of two of them.
     slots: Vec<u64>,
     used: usize,
     expected: usize,
@@ -56,11 +60,11 @@ impl Slots {
         let mut at = self.start(hash);
         loop {
             let slot = self.slots[at];
-            if slot == 0 {
+            if slot == FREE {
                 return None;
             }
             if slot as u32 == hash as u32 {
-                let position = (slot >> 32) as u32 - 1;
+                let position = (slot >> 32) as u32;
                 if is_it(position) {
                     return Some(position);
                 }
@@ -77,8 +81,8 @@ impl Slots {
             while !has_room(count, self.used + self.to_come()) {
                 count *= 2;
             }
-            let before = std::mem::replace(&mut self.slots, vec![0; count]);
-            for position in before.into_iter().filter(|slot| *slot != 0).map(|slot| (slot >> 32) as u32 - 1) {
+            let before = std::mem::replace(&mut self.slots, vec![FREE; count]);
+            for position in before.into_iter().filter(|slot| *slot != FREE).map(|slot| (slot >> 32) as u32) {
                 self.put(hash_of(position), position);
             }
         }
@@ -88,10 +92,10 @@ impl Slots {
 
     fn put(&mut self, hash: u64, position: u32) {
         let mut at = self.start(hash);
-        while self.slots[at] != 0 {
+        while self.slots[at] != FREE {
             at = (at + 1) & (self.slots.len() - 1);
         }
-        self.slots[at] = u64::from(position + 1) << 32 | u64::from(hash as u32);
+        self.slots[at] = u64::from(position) << 32 | u64::from(hash as u32);
     }
 }
 

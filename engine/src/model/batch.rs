@@ -166,7 +166,7 @@ impl SeriesKeys {
     }
 }
 
-impl SeriesTable<'_> {
+impl<'a> SeriesTable<'a> {
     /// All of the rest, for those that do not read it in order.
     pub fn whole(mut self) -> SeriesKeys {
         let (mut all, mut last) = (SeriesKeys::default(), 0);
@@ -197,8 +197,9 @@ impl SeriesTable<'_> {
         Some(hash)
     }
 
+    /// Hash, length of what the key has in common with the one before, and the rest of the key of the next series.
     #[inline]
-    fn take(&mut self) -> Option<(u64, usize, &[u8])> {
+    pub fn take(&mut self) -> Option<(u64, usize, &'a [u8])> {
         let (hash, rest) = self.rest.split_first_chunk::<8>()?;
         let mut rest = rest;
         let shared = take_varint(&mut rest)? as usize;

@@ -15,7 +15,7 @@ pub mod series_key;
 pub mod time;
 mod time_order;
 
-pub use batch::{Batch, BatchBuilder, RowRef, ShapeRef};
+pub use batch::{Batch, BatchBuilder, RowRef, SeriesTable, ShapeRef};
 pub use column::{Bitmap, Column, ColumnData, StringColumn};
 pub use field::{FieldType, Value};
 pub use id::{DatabaseId, NodeId, RetentionPolicyId, ShardGroupId, ShardId};
