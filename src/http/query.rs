@@ -82,6 +82,7 @@ impl Http {
         }
         let bound = bound(parameters.get("params"))
             .map_err(|error| ApiError::bad_request(format!("error parsing query parameters: {error}")))?;
+        let is_long = text.len() > PARSED_HERE_MAX;
         let query = self.parsed(text, bound).await?;
         let database = parameters.get("db").to_owned();
         if self.config.http.auth_enabled {
@@ -102,7 +103,7 @@ impl Http {
             return Ok(reply::no_content());
         }
         let options = self.options(head, &parameters);
-        self.stream(query.statements, asked, options).await
+        self.stream(query.statements, is_long, asked, options).await
     }
 
     /// A long text is read by the helper thread: it would hold this core's writes up for milliseconds.
@@ -138,6 +139,7 @@ impl Http {
     async fn stream(
         self: &Rc<Self>,
         statements: Vec<Statement>,
+        is_long: bool,
         asked: Asked,
         options: Options,
     ) -> Result<Response<Answer>, ApiError> {
@@ -149,13 +151,17 @@ impl Http {
                 encoder: Encoder::new(options),
                 pieces,
                 is_chunked: options.chunk_size.is_some(),
-                http,
+                http: Rc::clone(&http),
             };
             let run = run_statements(&executor, &statements, &asked, sink);
             let gone = async {
                 let _ = gone.recv_async().await;
             };
             futures_lite::future::or(run, gone).await;
+            if is_long {
+                // Where they were made: their hundreds of thousands of parts are that thread's memory.
+                http.cores.runtime().offload(move || drop(statements)).await;
+            }
         });
         let first = receiver.recv_async().await;
         let content_type = HeaderValue::from_static(options.format.content_type());

@@ -51,8 +51,8 @@ pub(super) fn quote_segments(segments: &[String]) -> String {
     segments.iter().enumerate().map(quote).collect::<Vec<_>>().join(".")
 }
 
-fn list<T: Display>(f: &mut Formatter<'_>, items: &[T]) -> Result {
-    for (at, item) in items.iter().enumerate() {
+fn list(f: &mut Formatter<'_>, items: impl IntoIterator<Item: Display>) -> Result {
+    for (at, item) in items.into_iter().enumerate() {
         if at > 0 {
             f.write_str(", ")?;
         }
@@ -148,7 +148,7 @@ impl Display for Statement {
                     quote_ident(&create.retention_policy),
                     create.mode.name()
                 )?;
-                list(f, &create.destinations.iter().map(|text| quote_string(text)).collect::<Vec<_>>())
+                list(f, create.destinations.iter().map(|text| quote_string(text)))
             }
             Self::DropSubscription { name, database, retention_policy } => {
                 let [name, database, policy] =
@@ -420,7 +420,7 @@ impl Display for TagKeyMatch {
             Self::NotMatches(regex) => write!(f, "!~ {regex}"),
             Self::In(keys) => {
                 f.write_str("IN (")?;
-                list(f, &keys.iter().map(|key| quote_ident(key)).collect::<Vec<_>>())?;
+                list(f, keys.iter().map(|key| quote_ident(key)))?;
                 f.write_char(')')
             }
         }

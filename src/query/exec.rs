@@ -35,6 +35,8 @@ const PIECE_CELLS: usize = 64 << 10;
 const CELL_NS: u64 = 10;
 /// Nanoseconds, about, that a row takes in a call.
 const CALL_NS: u64 = 20;
+/// The same for what a call takes of each series, whatever its rows.
+const CALL_BEGUN_NS: u64 = 200;
 
 /// The rows of one SELECT, in order of name, outer tags and time.
 pub struct SelectStream<'a, D: DataSource> {
@@ -107,6 +109,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         if self.group.as_ref().is_none_or(|group| group.series != *batch.series()) {
             self.finish_group().await?;
             self.begin_group(batch.series().clone())?;
+            self.control.spent(CALL_BEGUN_NS * self.plan.calls.len() as u64).await?;
         }
         let Some(group) = &mut self.group else { return Ok(()) };
         if group.skipped {
@@ -119,6 +122,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
                 if let Some(calls) = &plan.partials {
                     for &at in fed {
                         group.calls[at].give(calls, &windows, &partials);
+                        self.control.spent(CALL_BEGUN_NS + CALL_NS * windows.len() as u64).await?;
                     }
                 }
             }
@@ -222,6 +226,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         for (call, ending) in calls.into_iter().zip(&mut self.endings) {
             let made = call.finish(fills, windows_max, ending, &self.control).await;
             finished.push(made.map_err(|error| too_many_windows(error, windows_max, &limits))?);
+            self.control.spent(CALL_BEGUN_NS).await?;
         }
         self.control.hold(-held)?;
         // OFFSET and LIMIT count the rows of each call, before what is not there is filled in. One that gave out rows

@@ -11,6 +11,7 @@ use tidemark_engine::scan::request::{Expr as ScanExpr, ScanColumn, TagFilter};
 use crate::influxql::ast::{Call, DataType, Expr, Field, Fill, VarRef};
 
 use super::columns::{column_names, field_name, output_fields, text};
+use super::control::Control;
 use super::error::{QueryError, Result};
 use super::eval::ColumnExpr;
 use super::fill::fill_value;
@@ -155,34 +156,50 @@ impl Plan {
     }
 }
 
-/// Makes the plan of a whole statement. `seed` drives `sample()`.
-pub fn plan(resolved: &Resolved) -> Result<Plan> {
+/// Makes the plan of a whole statement.
+pub async fn plan(resolved: &Resolved, control: &Control) -> Result<Plan> {
     let mut dimensions = resolved.dimensions.clone();
     dimensions.sort();
     dimensions.dedup();
     let count = dimensions.len();
-    let plan = Planner { resolved, final_dimensions: count }.plan(dimensions, count, &[])?;
-    Ok(plan)
+    Planner { resolved, final_dimensions: count, control }.plan(dimensions, count, &[]).await
 }
+
+/// Nanoseconds, about, that a step takes for a field: a wildcard may stand for thousands of them.
+const FIELD_NS: u64 = 300;
 
 struct Planner<'a> {
     resolved: &'a Resolved,
     final_dimensions: usize,
+    control: &'a Control,
 }
 
 impl Planner<'_> {
+    /// Counts one step for so many fields.
+    async fn spent(&self, fields: usize) -> Result<()> {
+        self.control.spent(FIELD_NS * fields as u64).await
+    }
+
     /// `wanted_tags`: dimensions the query around reads as columns, after the fields.
-    fn plan(&self, dimensions: Vec<String>, outer_dimensions: usize, wanted_tags: &[String]) -> Result<Plan> {
+    async fn plan(
+        &self,
+        dimensions: Vec<String>,
+        outer_dimensions: usize,
+        wanted_tags: &[String],
+    ) -> Result<Plan> {
         let resolved = self.resolved;
         let compiled = &resolved.compiled;
         for field in &resolved.fields {
             // In the select list the types must fit, even if nothing is found.
             resolved.type_of(&field.expr)?;
+            self.spent(1).await?;
         }
         let mut statement = compiled.statement.clone();
         statement.fields.clone_from(&resolved.fields);
         let fields = output_fields(&statement);
+        self.spent(2 * fields.len()).await?;
         let names = column_names(&fields, None);
+        self.spent(fields.len()).await?;
         let windows = Windows {
             interval: compiled.interval,
             zone: compiled.zone,
@@ -204,13 +221,16 @@ impl Planner<'_> {
                 same_text.push(call_exprs.len());
                 call_exprs.push(expr);
             }
+            self.spent(1).await?;
         }
         refs.sort();
         refs.dedup();
+        self.spent(refs.len()).await?;
         let mut inputs = Inputs::default();
         // At first the inputs are those carried along, in the same order.
         for var in &refs {
             inputs.position(&var.name, self.kind(var));
+            self.spent(1).await?;
         }
         let mut aux: Vec<usize> = (0..inputs.list.len()).collect();
         let own_aux = aux.len();
@@ -220,6 +240,7 @@ impl Planner<'_> {
         let mut call_positions: Vec<Option<usize>> = Vec::new();
         for expr in &call_exprs {
             let Expr::Call(call) = expr else { continue };
+            self.spent(1).await?;
             if resolved.type_of(expr)? == Type::Unknown {
                 call_positions.push(None);
                 continue;
@@ -263,6 +284,7 @@ impl Planner<'_> {
                 Some(None) => Output::Absent,
                 None => Output::Computed(Box::new(ColumnExpr::compile(&field.expr, Division::Float, &slot)?)),
             });
+            self.spent(1).await?;
         }
         for tag in wanted_tags {
             outputs.push(match dimensions.iter().position(|dimension| dimension == tag) {
@@ -286,19 +308,22 @@ impl Planner<'_> {
         for source in &resolved.sources {
             match source {
                 ResolvedSource::Measurement(at) => {
-                    if let Some(scan) = self.measurement(at, &inputs.list)? {
+                    if let Some(scan) = self.measurement(at, &inputs.list).await? {
                         sources.push(PlannedSource::Measurement(Box::new(scan)));
                     }
                 }
                 ResolvedSource::Subquery(inner) => {
-                    if let Some(read) = self.subquery(inner, &inputs.list, &dimensions, read)? {
+                    // Boxed, because subqueries nest.
+                    let planned = Box::pin(self.subquery(inner, &inputs.list, &dimensions, read));
+                    if let Some(read) = planned.await? {
                         sources.push(PlannedSource::Subquery(Box::new(read)));
                     }
                 }
             }
         }
-        let partials = Partials::of(&calls, &aux, &inputs.list, &sources, read, windows);
+        self.spent(inputs.list.len() + calls.len()).await?;
         Ok(Plan {
+            partials: Partials::of(&calls, &aux, &inputs.list, &sources, read, windows),
             inputs: inputs.list,
             dimensions,
             outer_dimensions,
@@ -317,7 +342,6 @@ impl Planner<'_> {
             slimit: statement.slimit,
             soffset: statement.soffset,
             read,
-            partials,
             is_null,
         })
     }
@@ -510,7 +534,7 @@ impl Planner<'_> {
     }
 
     /// The scan of a measurement; `None` when none of the fields wanted is there.
-    fn measurement(&self, at: &MeasurementAt, inputs: &[Input]) -> Result<Option<MeasurementScan>> {
+    async fn measurement(&self, at: &MeasurementAt, inputs: &[Input]) -> Result<Option<MeasurementScan>> {
         let mut columns = Vec::new();
         let mut positions = Vec::with_capacity(inputs.len());
         let mut has_field = false;
@@ -537,6 +561,7 @@ impl Planner<'_> {
                 columns.push(column);
                 columns.len() - 1
             }));
+            self.spent(1).await?;
         }
         if !has_field {
             return Ok(None);
@@ -566,7 +591,7 @@ impl Planner<'_> {
         typed
     }
 
-    fn subquery(
+    async fn subquery(
         &self,
         inner: &Resolved,
         inputs: &[Input],
@@ -641,8 +666,8 @@ impl Planner<'_> {
         let statement = &mut widened.compiled.statement;
         statement.slimit = statement.slimit.saturating_add(outer.slimit);
         statement.soffset = statement.soffset.saturating_add(outer.soffset);
-        let planner = Planner { resolved: &widened, final_dimensions: self.final_dimensions };
-        let plan = planner.plan(inner_dimensions, dimensions.len(), &wanted_tags)?;
+        let planner = Planner { resolved: &widened, ..*self };
+        let plan = planner.plan(inner_dimensions, dimensions.len(), &wanted_tags).await?;
         Ok(Some(SubqueryRead { plan, filter, positions }))
     }
 }

@@ -39,7 +39,7 @@ pub async fn prepare<D: DataSource>(
     let limits = context.control.limits();
     let (start, end, is_raw, interval) = (compiled.start, compiled.end, compiled.is_raw, compiled.interval);
     let resolved = resolve(source, &context.defaults, &limits, compiled).await?;
-    let plan = plan(&resolved)?;
+    let plan = plan(&resolved, &context.control).await?;
     if let Some(interval) = interval
         && !is_raw
         && start > super::condition::MIN_TIME

@@ -22,6 +22,7 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle}
 use tidemark_engine::disk::uring::is_writing;
 use tidemark_engine::pace::ask_whether_a_turn_is_over;
 
+use super::host::step_behind_cores;
 use super::{Door, LocalFuture, Priority, Runtime};
 
 /// Bounds the sleep described above; ten wake-ups a second cost a core about a tenth of a percent.
@@ -333,6 +334,7 @@ fn helper() -> &'static flume::Sender<Work> {
         std::thread::Builder::new()
             .name("helper".to_owned())
             .spawn(move || {
+                step_behind_cores();
                 for work in receiver {
                     work();
                 }

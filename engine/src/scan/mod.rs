@@ -50,6 +50,9 @@ use rows::{CHUNK_ROWS, Merge, Reading, TOP_ROWS_MAX, Top};
 use source::{FoundSeries, ShardSources, Sources};
 use tag_sets::{BlockKeeping, Members, TagSets};
 
+/// Nanoseconds, about, that it takes to get ready for a column or a call: there may be thousands of them.
+const COLUMN_NS: u64 = 200;
+
 /// A running scan of one core. See the module's head.
 pub struct Scan<D: Disk> {
     sources: Sources<D>,
@@ -89,8 +92,10 @@ impl<D: Disk> Scan<D> {
                 return Err(Error::Invalid("a partial call without a column, or an empty window".to_owned()));
             }
         }
+        let sources = Sources::open(shards, &request.measurement, request.time).await?;
+        sources.pace.spent(COLUMN_NS * request.columns.len() as u64).await;
         Ok(Self {
-            sources: Sources::open(shards, &request.measurement, request.time).await?,
+            sources,
             projection: Projection::new(&request)?,
             budget: Budget::new(request.budget_bytes, reservation),
             request,
@@ -234,9 +239,11 @@ impl<D: Disk> Scan<D> {
         while let Some(found) = self.next_member(&mut members).await? {
             let fold = self.folding(&calls, window);
             let state = state.get_or_insert_with(|| fold.state());
+            self.sources.pace.spent(COLUMN_NS * calls.len() as u64).await;
             fold.series(state, &found).await?;
         }
         let Some(state) = state else { return Ok(()) };
+        self.sources.pace.spent(COLUMN_NS * calls.len() as u64).await;
         let (windows, partials) = self.folding(&calls, window).finish(state, descending);
         for start in (0..windows.len()).step_by(CHUNK_ROWS) {
             let end = (start + CHUNK_ROWS).min(windows.len());
