@@ -4,6 +4,8 @@
 //! returning `Pending` once; who runs next is decided outside. An executor that knows when a turn is over says so by
 //! [`ask_whether_a_turn_is_over`]: what work costs is an estimate, which can be off by several times.
 
+pub mod sorted;
+
 use std::cell::Cell;
 
 use crate::limits::{PACE_ASKED_UNITS, PACE_UNITS};

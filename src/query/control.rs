@@ -128,6 +128,12 @@ impl Control {
         self.inner.peak.get() + self.inner.scans_peak.get()
     }
 
+    /// Between two steps that take longer the longer the statement is: gives way where the turn is over.
+    pub async fn between_steps(&self) -> Result<()> {
+        self.inner.pace.spent_at_least(0).await;
+        self.check()
+    }
+
     /// Counts about `nanoseconds` of work done in one go, gives way to others when it is time to, and fails when the
     /// query was ended meanwhile. Every loop over rows passes here.
     pub async fn spent(&self, nanoseconds: u64) -> Result<()> {

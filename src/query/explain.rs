@@ -1,6 +1,7 @@
 //! EXPLAIN: what a SELECT would read; ANALYZE runs it too; ESTIMATE tells what it would cost before anything runs.
 
 use tidemark_engine::model::TimeRange;
+use tidemark_engine::pace::Pace;
 use tidemark_engine::scan::request::{CatalogKind, CatalogReply, CatalogRequest, ScanCost};
 
 use crate::influxql::ast::{DataType, ExplainKind, ExplainStatement, Expr, SelectStatement, Source, VarRef};
@@ -184,7 +185,7 @@ async fn add_cost<D: DataSource>(
                         budget_bytes: context.control.limits().budget_bytes,
                     };
                     let replies = source.catalog(&scan.at.place, &request).await?;
-                    if let Some(CatalogReply::Cost(found)) = merge_catalogs(replies) {
+                    if let Some(CatalogReply::Cost(found)) = merge_catalogs(replies, &Pace::new()).await {
                         cost.series += found.series;
                         cost.cached_values += found.cached_values;
                         cost.files += found.files;

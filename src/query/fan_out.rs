@@ -13,6 +13,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use tidemark_engine::Result as EngineResult;
 use tidemark_engine::model::{ShardId, TimeRange};
+use tidemark_engine::pace::Pace;
 use tidemark_engine::scan::request::{
     CatalogKind, CatalogReply, CatalogRequest, ScanChunk, ScanRequest, ShardRef,
 };
@@ -208,7 +209,7 @@ impl DataSource for FanOut {
             replies.push(reply.map_err(QueryError::Engine)?);
         }
         let Some(question) = question else { return Ok(replies) };
-        let merged = merge_catalogs(replies);
+        let merged = merge_catalogs(replies, &Pace::new()).await;
         if let Some(reply) = &merged {
             self.kept.borrow_mut().keep(question, KeptReply { changes, reply: reply.clone() });
         }

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tidemark_engine::model::Column;
+use tidemark_engine::pace::Pace;
+use tidemark_engine::pace::sorted::union;
 use tidemark_engine::scan::gather::{RowAt, gather};
 use tidemark_engine::scan::partial::merge_partials;
 use tidemark_engine::scan::request::{
@@ -333,26 +335,26 @@ fn precedes<S>(heads: &[Head<S>], a: (usize, usize), b: (usize, usize), descendi
 }
 
 /// One catalogue from those of all cores (of one place). Series are merged without duplicates.
-pub fn merge_catalogs(replies: Vec<CatalogReply>) -> Option<CatalogReply> {
+pub async fn merge_catalogs(replies: Vec<CatalogReply>, pace: &Pace) -> Option<CatalogReply> {
     let mut replies = replies.into_iter();
     let mut merged = replies.next()?;
     for reply in replies {
         match (&mut merged, reply) {
-            (CatalogReply::Measurements(into), CatalogReply::Measurements(from)) => union(into, from),
-            (CatalogReply::Series(into), CatalogReply::Series(from)) => union(into, from),
-            (CatalogReply::TagValues(into), CatalogReply::TagValues(from)) => union(into, from),
+            (CatalogReply::Measurements(into), CatalogReply::Measurements(from)) => {
+                *into = union(std::mem::take(into), from, pace).await;
+            }
+            (CatalogReply::Series(into), CatalogReply::Series(from)) => {
+                *into = union(std::mem::take(into), from, pace).await;
+            }
+            (CatalogReply::TagValues(into), CatalogReply::TagValues(from)) => {
+                *into = union(std::mem::take(into), from, pace).await;
+            }
             (CatalogReply::Schema(into), CatalogReply::Schema(from)) => merge_schemas(into, from),
             (CatalogReply::Cost(into), CatalogReply::Cost(from)) => add_costs(into, &from),
             _ => debug_assert!(false, "cores answered different questions"),
         }
     }
     Some(merged)
-}
-
-fn union<T: Ord>(into: &mut Vec<T>, from: Vec<T>) {
-    into.extend(from);
-    into.sort_unstable();
-    into.dedup();
 }
 
 /// Joins schemas by measurement: all fields with all their types, all tag keys.

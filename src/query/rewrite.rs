@@ -8,6 +8,7 @@ use std::pin::Pin;
 use hashbrown::HashMap;
 use regex::Regex;
 use tidemark_engine::model::TimeRange;
+use tidemark_engine::pace::Pace;
 use tidemark_engine::scan::request::{CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema};
 
 use crate::influxql::ast::{Dimension, Expr, Field, Measurement, MeasurementName, VarRef, WildcardKind};
@@ -187,7 +188,8 @@ async fn schemas_of_database<D: DataSource>(
     };
     let mut found = Vec::new();
     for place in source.places(&place.database)? {
-        if let Some(CatalogReply::Schema(schemas)) = merge_catalogs(source.catalog(&place, &request).await?) {
+        let replies = source.catalog(&place, &request).await?;
+        if let Some(CatalogReply::Schema(schemas)) = merge_catalogs(replies, &Pace::new()).await {
             found.extend(schemas);
         }
     }
@@ -254,7 +256,7 @@ pub async fn schemas<D: DataSource>(
         budget_bytes: limits.budget_bytes,
     };
     let replies = source.catalog(place, &request).await?;
-    let mut found = match merge_catalogs(replies) {
+    let mut found = match merge_catalogs(replies, &Pace::new()).await {
         Some(CatalogReply::Schema(schemas)) => {
             // Of each measurement once, whatever the cores say.
             let mut merged = Vec::new();

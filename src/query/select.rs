@@ -34,12 +34,16 @@ pub async fn prepare<D: DataSource>(
     statement: &SelectStatement,
     context: &Context,
 ) -> Result<(Plan, String)> {
+    context.control.between_steps().await?;
     let compiled = compile(statement, context.now)?;
+    context.control.between_steps().await?;
     let time_name = compiled.time_name.clone();
     let limits = context.control.limits();
     let (start, end, is_raw, interval) = (compiled.start, compiled.end, compiled.is_raw, compiled.interval);
     let resolved = resolve(source, &context.defaults, &limits, compiled).await?;
+    context.control.between_steps().await?;
     let plan = plan(&resolved, &context.control).await?;
+    context.control.between_steps().await?;
     if let Some(interval) = interval
         && !is_raw
         && start > super::condition::MIN_TIME

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use tidemark_engine::model::{TimeRange, series_key};
+use tidemark_engine::pace::Pace;
 use tidemark_engine::scan::filter::{Division, Program, Verdict};
 use tidemark_engine::scan::request::{CatalogKind, CatalogReply, CatalogRequest, ScanRequest, TagFilter};
 
@@ -110,7 +111,7 @@ pub async fn series_keys<D: DataSource>(
         limit,
         budget_bytes,
     };
-    match merge_catalogs(source.catalog(&scan.at.place, &request).await?) {
+    match merge_catalogs(source.catalog(&scan.at.place, &request).await?, &Pace::new()).await {
         None => Ok(Vec::new()),
         Some(CatalogReply::Series(keys)) => Ok(keys),
         Some(_) => Err(QueryError::statement("BUG: a core answered another question")),

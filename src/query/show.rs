@@ -14,6 +14,8 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemark_engine::model::{TimeRange, series_key};
+use tidemark_engine::pace::Pace;
+use tidemark_engine::pace::sorted::{let_go, sorted};
 
 use crate::influxql::ast::{
     BinaryOp, Expr, NameOrAll, ShowFieldKeys, ShowMeasurements, ShowOn, ShowSeries, Source,
@@ -36,10 +38,12 @@ pub struct Request<'a> {
     pub now: i64,
     /// Bytes a core may hold for one question.
     pub budget_bytes: u64,
+    pub pace: &'a Pace,
 }
 
-/// Rows of one piece of an answer.
+/// Rows of one piece of an answer, and nanoseconds, about, that one takes until it is encoded.
 const PIECE_ROWS: usize = 1_000;
+const ROW_NS: u64 = 300;
 
 /// The statement's database, else the request's.
 pub fn database<'a>(named: Option<&'a str>, request: &'a str) -> Result<&'a str> {
@@ -49,25 +53,43 @@ pub fn database<'a>(named: Option<&'a str>, request: &'a str) -> Result<&'a str>
     }
 }
 
-/// LIMIT and OFFSET; a limit of 0 is none.
-fn page<T>(items: Vec<T>, limit: u64, offset: u64) -> Vec<T> {
-    let limit = if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
-    items.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit).collect()
+/// LIMIT, where 0 is none, and OFFSET.
+#[derive(Debug, Clone, Copy)]
+struct Page {
+    limit: u64,
+    offset: u64,
 }
 
-/// Sends a series in pieces; one without rows is not sent.
+/// Sends those rows of a series that are on the page, in pieces; a series without any is not sent.
 async fn send(
     sink: &mut impl ResultSink,
+    pace: &Pace,
     cut: Cut,
     name: &[u8],
     columns: &[&str],
-    rows: Vec<Vec<Cell>>,
+    rows: impl Iterator<Item = Vec<Cell>>,
+    page: Page,
 ) -> Result<()> {
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let piece = rows.by_ref().take(PIECE_ROWS).collect();
+    let (mut rows, mut at) = (rows, 0);
+    let end = if page.limit == 0 { u64::MAX } else { page.offset.saturating_add(page.limit) };
+    let mut piece = Vec::new();
+    while at < end
+        && let Some(row) = rows.next()
+    {
+        if at >= page.offset {
+            piece.push(row);
+        }
+        at += 1;
+        pace.spent(ROW_NS).await;
+        if piece.len() == PIECE_ROWS {
+            let piece = std::mem::take(&mut piece);
+            sink.series(Series { cut, ..Series::from_rows(name, columns, piece) }).await?;
+        }
+    }
+    if !piece.is_empty() {
         sink.series(Series { cut, ..Series::from_rows(name, columns, piece) }).await?;
     }
+    let_go(rows, pace).await;
     Ok(())
 }
 
@@ -89,7 +111,7 @@ pub async fn series(
     let condition = Condition::new(statement.condition.as_ref(), request)?;
     // In order of names and tags as they are, not of the keys they are escaped in, unless a time range makes it a query
     // of what the shards hold.
-    let mut keys: BTreeMap<Parts, Vec<u8>> = BTreeMap::new();
+    let mut keys: Vec<(Parts, Vec<u8>)> = Vec::new();
     for (place, names) in Names::by_place(&statement.sources, database, request, source)? {
         // InfluxDB's index is the database's: it lists all series, as soon as the policy has a shard.
         let places = match condition.time {
@@ -100,19 +122,16 @@ pub async fn series(
         for place in places {
             let found = catalog::series(source, &place, &names, &condition, request).await?;
             let by_key = condition.time.is_some();
-            keys.extend(
-                found
-                    .into_iter()
-                    .map(|key| (if by_key { (key.clone(), Vec::new()) } else { parts(&key) }, key)),
-            );
+            for key in found {
+                keys.push((if by_key { (key.clone(), Vec::new()) } else { parts(&key) }, key));
+                request.pace.spent(ROW_NS).await;
+            }
         }
     }
-    let rows = page(
-        keys.into_values().map(|key| vec![Cell::String(key)]).collect(),
-        statement.limit,
-        statement.offset,
-    );
-    send(sink, Cut::Rows, b"", &["key"], rows).await
+    let keys = sorted(keys, request.pace).await;
+    let rows = keys.into_iter().map(|(_, key)| vec![Cell::String(key)]);
+    let page = Page { limit: statement.limit, offset: statement.offset };
+    send(sink, request.pace, Cut::Rows, b"", &["key"], rows, page).await
 }
 
 pub async fn field_keys(
@@ -132,8 +151,10 @@ pub async fn field_keys(
         let row = |(name, kind): (Vec<u8>, tidemark_engine::model::FieldType)| {
             vec![Cell::String(name), Cell::text(kind.name())]
         };
-        let rows = page(fields.into_iter().map(row).collect(), statement.limit, statement.offset);
-        send(sink, Cut::Rows, &measurement, &["fieldKey", "fieldType"], rows).await?;
+        let columns = ["fieldKey", "fieldType"];
+        let page = Page { limit: statement.limit, offset: statement.offset };
+        let rows = fields.into_iter().map(row);
+        send(sink, request.pace, Cut::Rows, &measurement, &columns, rows, page).await?;
     }
     Ok(())
 }
@@ -176,12 +197,10 @@ pub async fn measurements(
             }));
         }
     }
-    let rows = page(rows.into_iter().collect::<Vec<_>>(), statement.limit, statement.offset)
-        .into_iter()
-        .map(|row| row.into_iter().map(Cell::String).collect())
-        .collect();
+    let rows = rows.into_iter().map(|row| row.into_iter().map(Cell::String).collect());
+    let page = Page { limit: statement.limit, offset: statement.offset };
     let columns: &[&str] = if qualified { &["name", "database", "retention policy"] } else { &["name"] };
-    send(sink, Cut::Never, b"measurements", columns, rows).await
+    send(sink, request.pace, Cut::Never, b"measurements", columns, rows, page).await
 }
 
 /// Databases and retention policies (`None`: all) to list, and whether rows name them. A database that does not exist
@@ -236,6 +255,7 @@ async fn measurements_where(
         }
         for (measurement, tag, value) in catalog::tag_values(source, place, tags.clone(), request).await? {
             values.entry(tag).or_default().entry(measurement).or_default().push(value);
+            request.pace.spent(ROW_NS).await;
         }
     }
     let names: Vec<Vec<u8>> = names.into_iter().collect();

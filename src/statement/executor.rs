@@ -241,6 +241,7 @@ impl Executor {
                     user: asked.user.clone(),
                     now: inner.cores.runtime().wall_ns(),
                     budget_bytes: inner.limits.budget_bytes,
+                    pace: Default::default(),
                 };
                 super::execute(statement, &context, &inner.source, &inner.environment, sink).await
             }

@@ -18,9 +18,11 @@ mod user;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tidemark_engine::model::{ShardGroupId, ShardId};
+use tidemark_engine::pace::Pace;
 
 use crate::influxql::ast::Statement;
 use crate::meta::{Command, Data, MetaError, Outcome, PendingDelete, UserInfo};
@@ -42,6 +44,8 @@ pub struct Context {
     pub now: i64,
     /// Bytes of memory one statement may hold on each core.
     pub budget_bytes: u64,
+    /// What its lists are worked through by.
+    pub pace: Rc<Pace>,
 }
 
 impl Context {
@@ -51,6 +55,7 @@ impl Context {
             retention_policy: &self.retention_policy,
             now: self.now,
             budget_bytes: self.budget_bytes,
+            pace: &self.pace,
         }
     }
 }

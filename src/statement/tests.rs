@@ -44,6 +44,7 @@ impl Server {
             user,
             now: 0,
             budget_bytes: 1 << 20,
+            pace: Default::default(),
         };
         let mut sink = Collected::default();
         let statement = parse_statement(text).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::model::{FieldType, TimeRange, series_key};
 use crate::pace::Pace;
+use crate::pace::sorted::{let_go, sorted};
 use crate::pool::Reservation;
 use crate::shard::ShardView;
 
@@ -233,8 +234,10 @@ impl<D: Disk> Asking<'_, D> {
             .await?;
         }
         // Keys of two measurements may interleave: `m`, `m!,a=1`, `m,a=1`.
-        keys.sort_unstable();
-        keys.truncate(self.limit());
+        let mut keys = sorted(keys, &self.pace).await;
+        if keys.len() > self.limit() {
+            let_go(keys.split_off(self.limit()), &self.pace).await;
+        }
         Ok(keys)
     }
 
@@ -290,9 +293,13 @@ impl<D: Disk> Asking<'_, D> {
                     }
                 }
             }
-            found.extend(values.into_iter().map(|(key, value)| (name.clone(), key, value)));
+            for (key, value) in values {
+                if found.len() < self.limit() {
+                    found.push((name.clone(), key, value));
+                }
+                self.pace.spent(NAME_NS).await;
+            }
         }
-        found.truncate(self.limit());
         Ok(found)
     }
 

@@ -26,7 +26,7 @@ pub enum TagSets<D: Disk> {
     /// One tag set, its series streamed.
     One(Option<SeriesStream<D>>),
     Many {
-        listed: VecDeque<(Vec<Vec<u8>>, Listed)>,
+        listed: BTreeMap<Vec<Vec<u8>>, Listed>,
         /// The last of them, when more come behind it.
         more_after: Option<Vec<Vec<u8>>>,
     },
@@ -69,7 +69,10 @@ impl<D: Disk> TagSets<D> {
                     let stream = stream.take().map(|stream| Members::Stream { stream, counts: true });
                     return Ok(stream.map(|members| (group, members, 0)));
                 }
-                Self::Many { listed, more_after } => match (listed.pop_front(), more_after.take()) {
+                Self::Many { listed, more_after } => match (
+                    if request.descending { listed.pop_last() } else { listed.pop_first() },
+                    more_after.take(),
+                ) {
                     (Some((values, Listed { series, bytes })), more) => {
                         *more_after = more;
                         let group = ScanGroup { values };
@@ -125,9 +128,7 @@ impl<D: Disk> TagSets<D> {
             }
         }
         let more_after = if lists.is_cut { lists.last().cloned() } else { None };
-        let sets = lists.sets.into_iter();
-        let listed = if request.descending { sets.rev().collect() } else { sets.collect() };
-        Ok(Self::Many { listed, more_after })
+        Ok(Self::Many { listed: lists.sets, more_after })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemark_engine::model::{TimeRange, series_key};
+use tidemark_engine::pace::sorted::{let_go, union};
 
 use crate::influxql::ast::{CardinalityOf, Dimension, Expr, ShowCardinality};
 use crate::query::error::{QueryError, Result};
@@ -14,7 +15,7 @@ use crate::query::source::DataSource;
 
 use super::catalog::{self, Condition, Names};
 use super::tags::keys_matching;
-use super::{Request, database};
+use super::{ROW_NS, Request, database};
 
 pub async fn cardinality(
     statement: &ShowCardinality,
@@ -54,6 +55,7 @@ pub async fn cardinality(
         if !things.is_empty() {
             sink.series(counted(&measurement, tags, "count", things.len() as u64)).await?;
         }
+        let_go(things, request.pace).await;
     }
     Ok(())
 }
@@ -72,22 +74,27 @@ async fn estimate(
 ) -> Result<u64> {
     // A database that does not exist has nothing to count.
     let Ok(places) = source.places(database) else { return Ok(0) };
-    let mut found = BTreeSet::new();
+    let mut found = Vec::new();
     let mut beyond_memory = 0;
     for place in places {
         if statement.of == CardinalityOf::Measurement {
-            found.extend(catalog::measurements(source, &place, &Names::all(), request).await?);
+            let names = catalog::measurements(source, &place, &Names::all(), request).await?;
+            found = union(found, names, request.pace).await;
             continue;
         }
         match catalog::series(source, &place, &Names::all(), &Condition::default(), request).await {
-            Ok(keys) => found.extend(keys),
+            Ok(keys) => {
+                found = union(found, keys, request.pace).await;
+            }
             Err(QueryError::Memory { .. }) => {
                 beyond_memory += catalog::cost(source, &place, request).await?.series;
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(found.len() as u64 + beyond_memory)
+    let count = found.len() as u64;
+    let_go(found, request.pace).await;
+    Ok(count + beyond_memory)
 }
 
 /// Measurement (empty where it is what is counted) and tags.
@@ -123,6 +130,7 @@ async fn count(
                 .collect();
             let name =
                 if statement.of == CardinalityOf::Measurement { Vec::new() } else { measurement.clone() };
+            request.pace.spent(ROW_NS).await;
             let things = groups.entry((name, tags)).or_default();
             match &statement.of {
                 CardinalityOf::Series => {

@@ -1,6 +1,7 @@
 //! Questions to the catalogues of all cores, with the answers merged.
 
 use tidemark_engine::model::TimeRange;
+use tidemark_engine::pace::sorted::sorted;
 use tidemark_engine::scan::request::{
     CatalogKind, CatalogReply, CatalogRequest, MeasurementSchema, ScanCost, TagFilter,
 };
@@ -168,7 +169,7 @@ async fn ask(
     let budget_bytes = request.budget_bytes;
     let question =
         CatalogRequest { shards: Vec::new(), measurements, time, series, what, limit: 0, budget_bytes };
-    Ok(merge_catalogs(source.catalog(place, &question).await?))
+    Ok(merge_catalogs(source.catalog(place, &question).await?, request.pace).await)
 }
 
 fn unexpected<T>() -> Result<T> {
@@ -259,9 +260,7 @@ pub async fn series(
             Some(_) => return unexpected(),
         }
     }
-    keys.sort_unstable();
-    keys.dedup();
-    Ok(keys)
+    Ok(sorted(keys, request.pace).await)
 }
 
 /// (measurement, tag, value) of the series for which a condition holds.

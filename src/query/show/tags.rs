@@ -13,7 +13,7 @@ use crate::query::result::{Cell, Cut, ResultSink};
 use crate::query::source::DataSource;
 
 use super::catalog::{self, Condition, Names};
-use super::{Request, database, page, send};
+use super::{Page, ROW_NS, Request, database, send};
 
 pub async fn tag_keys(
     statement: &ShowTagKeys,
@@ -35,13 +35,14 @@ pub async fn tag_keys(
             for key in catalog::series(source, &place, &names, &condition, request).await? {
                 let of_measurement = keys.entry(series_key::measurement(&key).into_owned()).or_default();
                 of_measurement.extend(series_key::tags(&key).map(|(tag, _)| tag.into_owned()));
+                request.pace.spent(ROW_NS).await;
             }
         }
     }
     for (measurement, keys) in keys {
-        let rows = keys.into_iter().map(|key| vec![Cell::String(key)]).collect();
-        let rows = page(rows, statement.limit, statement.offset);
-        send(sink, Cut::Series, &measurement, &["tagKey"], rows).await?;
+        let rows = keys.into_iter().map(|key| vec![Cell::String(key)]);
+        let page = Page { limit: statement.limit, offset: statement.offset };
+        send(sink, request.pace, Cut::Series, &measurement, &["tagKey"], rows, page).await?;
     }
     Ok(())
 }
@@ -73,13 +74,13 @@ pub async fn tag_values(
             } {
                 values.entry(measurement).or_default().insert((key, value));
             }
+            request.pace.spent(ROW_NS).await;
         }
     }
     for (measurement, pairs) in values {
-        let rows =
-            pairs.into_iter().map(|(key, value)| vec![Cell::String(key), Cell::String(value)]).collect();
-        let rows = page(rows, statement.limit, statement.offset);
-        send(sink, Cut::Series, &measurement, &["key", "value"], rows).await?;
+        let rows = pairs.into_iter().map(|(key, value)| vec![Cell::String(key), Cell::String(value)]);
+        let page = Page { limit: statement.limit, offset: statement.offset };
+        send(sink, request.pace, Cut::Series, &measurement, &["key", "value"], rows, page).await?;
     }
     Ok(())
 }

@@ -195,7 +195,9 @@ pub fn print(answer: &Collected) -> String {
 
 fn ask(text: &str, on: &str) -> std::string::String {
     let catalog = Catalog::recorded();
-    let request = Request { database: on, retention_policy: "", now: 1_000_000, budget_bytes: 1 << 20 };
+    let pace = Pace::new();
+    let (now, budget_bytes) = (1_000_000, 1 << 20);
+    let request = Request { database: on, retention_policy: "", now, budget_bytes, pace: &pace };
     let meta = catalog.meta.borrow().clone();
     let mut sink = Collected::default();
     let statement = parse_statement(text).unwrap_or_else(|error| panic!("{text}: {error}"));
