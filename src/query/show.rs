@@ -122,6 +122,7 @@ pub async fn series(
         for place in places {
             let found = catalog::series(source, &place, &names, &condition, request).await?;
             let by_key = condition.time.is_some();
+            keys.reserve(found.len());
             for key in found {
                 keys.push((if by_key { (key.clone(), Vec::new()) } else { parts(&key) }, key));
                 request.pace.spent(ROW_NS).await;

@@ -293,6 +293,7 @@ impl<D: Disk> Asking<'_, D> {
                     }
                 }
             }
+            found.reserve(values.len().min(self.limit() - found.len()));
             for (key, value) in values {
                 if found.len() < self.limit() {
                     found.push((name.clone(), key, value));

@@ -243,6 +243,14 @@ async fn filters(
     Ok(found)
 }
 
+/// One list of all; a single one is not copied.
+fn joined<T>(lists: Vec<Vec<T>>) -> Vec<T> {
+    let mut lists = lists.into_iter();
+    let mut first = lists.next().unwrap_or_default();
+    lists.for_each(|list| first.extend(list));
+    first
+}
+
 /// Canonical keys of the series for which a condition holds, sorted.
 pub async fn series(
     source: &impl DataSource,
@@ -256,11 +264,11 @@ pub async fn series(
         match ask(source, place, request, measurements, condition.time(), filter, CatalogKind::Series).await?
         {
             None => {}
-            Some(CatalogReply::Series(found)) => keys.extend(found),
+            Some(CatalogReply::Series(found)) => keys.push(found),
             Some(_) => return unexpected(),
         }
     }
-    Ok(sorted(keys, request.pace).await)
+    Ok(sorted(joined(keys), request.pace).await)
 }
 
 /// (measurement, tag, value) of the series for which a condition holds.
@@ -272,16 +280,16 @@ pub async fn tag_values_where(
     condition: &Condition,
     request: &Request<'_>,
 ) -> Result<Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>> {
-    let mut values = Vec::new();
+    let mut values: Vec<Vec<_>> = Vec::new();
     for (filter, measurements) in filters(source, place, names, condition, request).await? {
         let what = CatalogKind::TagValues { keys: keys.to_vec() };
         match ask(source, place, request, measurements, condition.time(), filter, what).await? {
             None => {}
-            Some(CatalogReply::TagValues(found)) => values.extend(found),
+            Some(CatalogReply::TagValues(found)) => values.push(found),
             Some(_) => return unexpected(),
         }
     }
-    Ok(values)
+    Ok(joined(values))
 }
 
 /// (measurement, tag, value) of all series.
