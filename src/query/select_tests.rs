@@ -1,10 +1,11 @@
 //! SELECTs against [`super::source::memory`], with answers recorded from influxd 1.6.7 where its rules are hard to guess.
 
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use serde_json::json;
 
 use super::conformance_tests::{answer, write};
 use super::result::{Cell, Cells, Collected, Series};
+use super::select::prepare;
 use super::source::memory::MemorySource;
 use super::{Context, Control, Defaults, Limits, select};
 use crate::influxql::{Statement, parse_query, parse_statement};
@@ -363,4 +364,30 @@ fn the_inner_series_of_each_outer_one_are_gathered_apart() {
     assert_eq!(sums(""), ["=26"]);
     assert_eq!(sums("GROUP BY r"), ["x=12", "y=14"]);
     assert_eq!(sums("GROUP BY h"), ["a=4", "b=8", "c=5", "d=9"]);
+}
+
+/// Whether a statement is planned without giving way.
+fn is_planned_at_once(source: &MemorySource, query: &str) -> bool {
+    let Statement::Select(statement) = parse_statement(query).expect("parses") else { panic!("{query}") };
+    let context = Context {
+        defaults: Defaults { database: "db".into(), ..Defaults::default() },
+        now: 0,
+        control: Control::new(Limits::default()),
+    };
+    block_on(poll_once(prepare(source, &statement, &context))).is_some()
+}
+
+#[test]
+fn planning_gives_way_where_a_wildcard_stands_for_thousands_of_fields() {
+    let fields: Vec<String> = (0..3_000).map(|at| format!("f{at}=1")).collect();
+    let source = source(&format!("narrow v=1 1\nwide,host=a {} 1\n", fields.join(",")), "");
+    for (query, at_once) in [
+        ("SELECT * FROM narrow", true),
+        ("SELECT mean(*) FROM narrow", true),
+        ("SELECT * FROM wide", false),
+        ("SELECT mean(*) FROM wide GROUP BY *", false),
+        ("SELECT max(f7) FROM (SELECT * FROM wide)", false),
+    ] {
+        assert_eq!(is_planned_at_once(&source, query), at_once, "{query}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use tidemark_engine::Result as EngineResult;
 use tidemark_engine::model::{FieldType, TimeRange, series_key};
 use tidemark_engine::scan::request::{
@@ -376,4 +376,33 @@ fn things_are_counted_per_measurement_and_tags() {
         ("SHOW TAG VALUES EXACT CARDINALITY WITH KEY = host WHERE region = 'caeast'", "disk: 1; gpu: 1"),
         ("SHOW FIELD KEY CARDINALITY", "cpu: 2; disk: 1; gpu: 1; notags: 1; we ird: 1"),
     ]);
+}
+
+#[test]
+fn pages_of_many_series_come_in_pieces_and_give_way() {
+    let catalog = Catalog::recorded();
+    let keys: Vec<&'static str> = (0..5_000).map(|at| &*format!("m,host=h{at:04}").leak()).collect();
+    *catalog.series.borrow_mut() = keys.iter().map(|key| (*key, vec![("v", FieldType::Float)], 1)).collect();
+    let ask = |statement: &str| {
+        let pace = Pace::new();
+        let request = Request { database: "db0", retention_policy: "", now: 1, budget_bytes: 0, pace: &pace };
+        let Statement::ShowSeries(show) = parse_statement(statement).expect("parses") else { panic!() };
+        let mut sink = Collected::default();
+        let is_at_once = block_on(poll_once(series(&show, &request, &catalog, &mut sink))).is_some();
+        sink.series.clear();
+        block_on(series(&show, &request, &catalog, &mut sink)).expect("an answer");
+        let cells =
+            sink.series.iter().flat_map(|piece| (0..piece.rows()).map(|row| piece.values[0].get(row)));
+        let listed: Vec<_> = cells.collect();
+        (listed, sink.series.iter().map(Series::rows).collect::<Vec<_>>(), is_at_once)
+    };
+    let wanted = |range: std::ops::Range<usize>| -> Vec<Cell> {
+        keys[range].iter().map(|key| Cell::String(key.as_bytes().to_vec())).collect()
+    };
+    assert_eq!(ask("SHOW SERIES"), (wanted(0..5_000), vec![1_000; 5], false));
+    assert_eq!(ask("SHOW SERIES LIMIT 1200 OFFSET 600"), (wanted(600..1_800), vec![1_000, 200], false));
+    assert_eq!(ask("SHOW SERIES LIMIT 10 OFFSET 4995"), (wanted(4_995..5_000), vec![5], false));
+    assert_eq!(ask("SHOW SERIES OFFSET 5000"), (Vec::new(), Vec::new(), false));
+    catalog.series.borrow_mut().truncate(3);
+    assert_eq!(ask("SHOW SERIES"), (wanted(0..3), vec![3], true));
 }
