@@ -189,6 +189,28 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_behind_the_cores_has_all_processors_wherever_it_was_started() {
+        let all = allowed_cpus();
+        let first = all[0];
+        let thread = std::thread::spawn(move || {
+            // SAFETY: the set is plain bits of our own, as large as the call is told; 0 is this thread.
+            let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+            // SAFETY: as above; the processor is below CPU_SETSIZE.
+            unsafe {
+                let mut one: libc::cpu_set_t = std::mem::zeroed();
+                libc::CPU_SET(first, &mut one);
+                libc::sched_setaffinity(0, size_of_val(&one), &one);
+            }
+            let before = (allowed_cpus(), nice());
+            step_behind_cores();
+            (before, (allowed_cpus(), nice()))
+        });
+        let ((cpus, nice), after) = thread.join().expect("it ended");
+        assert_eq!(cpus, [first]);
+        assert_eq!(after, (all, nice.max(BEHIND)));
+    }
+
+    #[test]
     fn too_little_locked_memory_is_told_with_its_remedy() {
         let host = Host { memlock_bytes: 64 << 10, ..survey() };
         let told = check(&host, 4).unwrap_err();
