@@ -21,12 +21,16 @@ use std::rc::Rc;
 
 use glommio::GlommioError;
 use glommio::io::{BufferedFile, DmaBuffer, DmaFile, OpenOptions};
+use hashbrown::HashSet;
 
 use super::{AlignedBuffer, BLOCK_BYTES, DirEntry, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 
 /// Longest single read: bounds the buffer of one operation, and is far beyond where a longer one would be faster.
 const READ_BYTES_MAX: usize = 1024 * 1024;
+
+/// Folders remembered as settled; there are more only where shards have come and gone, and all are forgotten then.
+const SETTLED_MAX: usize = 16 * 1024;
 
 /// Memory taken for a read before its first byte is there: the file may be shorter than somebody thinks.
 const ALLOCATED_AT_ONCE_MAX: usize = 16 * 1024 * 1024;
@@ -60,8 +64,14 @@ impl Drop for Writing {
 #[derive(Clone)]
 pub struct UringDisk {
     root: Rc<Path>,
-    /// Devices, by number, whose polled ring is known to be off.
-    settled: Rc<RefCell<BTreeSet<u64>>>,
+    settled: Rc<RefCell<Settled>>,
+}
+
+/// Where the polled ring is known to be off: devices by number, and folders on them.
+#[derive(Default)]
+struct Settled {
+    devices: BTreeSet<u64>,
+    folders: HashSet<PathBuf>,
 }
 
 /// An open file of a [`UringDisk`].
@@ -113,14 +123,23 @@ impl UringDisk {
     /// while an operation is in flight. So the first file it meets is one it cannot read: open for writing only, and
     /// without a name.
     async fn settle_polling(&self, folder: &Path) -> Result<()> {
-        // One stat of a cached folder: about a microsecond, no disk.
-        let device = match std::fs::metadata(folder) {
-            Ok(metadata) => metadata.dev(),
-            Err(error) => return Err(disk_error("open", folder, error.raw_os_error().unwrap_or(libc::EIO))),
-        };
-        if self.settled.borrow().contains(&device) {
+        if self.settled.borrow().folders.contains(folder) {
             return Ok(());
         }
+        let device = self.names("open", folder, |folder| Ok(std::fs::metadata(folder)?.dev())).await?;
+        if !self.settled.borrow().devices.contains(&device) {
+            self.settle_device(folder).await?;
+        }
+        let mut settled = self.settled.borrow_mut();
+        if settled.folders.len() == SETTLED_MAX {
+            settled.folders.clear();
+        }
+        settled.devices.insert(device);
+        settled.folders.insert(folder.to_path_buf());
+        Ok(())
+    }
+
+    async fn settle_device(&self, folder: &Path) -> Result<()> {
         let nameless = OpenOptions::new().write(true).tmpfile(true).dma_open(folder).await;
         if let Ok(file) = nameless {
             file.close().await.map_err(|error| glommio_error("close", folder, &error))?;
@@ -132,7 +151,6 @@ impl UringDisk {
             }
             self.names("remove", &path, |path| absent_is_fine(std::fs::remove_file(path))).await?;
         }
-        self.settled.borrow_mut().insert(device);
         Ok(())
     }
 
