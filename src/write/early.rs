@@ -1,8 +1,8 @@
 //! Lines read while the rest of their body is on its way: what has just come in is in the core's cache, and need not be
 //! copied together first.
 //!
-//! Nothing is written, and no shard group made, before the whole body is there. Reading stops at the first line that needs
-//! either, and where a line is cut twice; what comes after that is kept until the end.
+//! Nothing is written before the whole body is there; a shard group that a whole line of it needs is made. Reading stops
+//! where lines would have to be written first, and where a line is cut twice; what comes after that is kept until the end.
 
 use super::router::Router;
 use super::{Backend, SLICE_BYTES, SPARE_MAX, Spare, WriteError, WriteRequest, Writer, Written, answer};
@@ -11,7 +11,7 @@ use crate::line_protocol::{Parser, Step};
 /// Bodies of a core that are read so at a time: each keeps a reader for as long as its sender takes.
 const EARLY_MAX: usize = SPARE_MAX;
 
-/// A body on its way in. Dropped before its end, nothing has happened.
+/// A body on its way in. Dropped before its end, nothing of it is stored.
 pub struct Early<'w, 'r, B: Backend> {
     writer: &'w Writer<B>,
     request: WriteRequest<'r>,
@@ -93,6 +93,8 @@ impl<B: Backend> Early<'_, '_, B> {
             match self.parser.step(lines, &mut self.router, SLICE_BYTES) {
                 Step::Done => break,
                 Step::More if !self.router.is_full() => self.writer.backend.give_way().await,
+                // Were the group left until the end, the first bodies of its time would each be kept whole.
+                Step::Paused if !self.router.is_full() && self.make_group().await => {}
                 Step::Paused | Step::More => {
                     self.is_stopped = true;
                     break;
@@ -100,6 +102,11 @@ impl<B: Backend> Early<'_, '_, B> {
             }
         }
         self.parser.consumed()
+    }
+
+    /// Whether the router has its group now; why not is told at the end.
+    async fn make_group(&mut self) -> bool {
+        self.writer.make_group(&self.request, &mut self.router).await.is_ok()
     }
 
     /// The body is whole: stores every point of it that can be; durable when it answers.
@@ -192,17 +199,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_or_sent_before_the_body_is_whole() {
+    fn the_group_is_made_at_once_and_nothing_sent_before_the_body_is_whole() {
         let writer = Writer::new(fake(0));
         let body: String =
             (0..600_000).map(|at| format!("cpu,host=h{} v={at}i {}\n", at % 100, TIME + at)).collect();
-        // The group is missing at first; the second time the batches become too many to be held.
         for round in 1..3 {
             let before = rows(&writer).len();
             let mut early = writer.begin(request("")).expect("a place");
-            body.as_bytes().chunks(200_000).for_each(|piece| push(&mut early, piece));
+            let mut pieces = body.as_bytes().chunks(200_000);
+            push(&mut early, pieces.next().expect("a piece"));
+            assert_eq!(writer.backend().groups_made(), 1, "needed by the first line of round {round}");
+            assert!(early.rest.len() < 100, "read as it came: {} bytes are left", early.rest.len());
+            // The batches become too many to be held.
+            pieces.for_each(|piece| push(&mut early, piece));
+            assert!(early.rest.len() > 200_000);
             assert_eq!(rows(&writer).len(), before, "sent in round {round}");
-            assert_eq!(writer.backend().groups_made(), round - 1);
             assert_eq!(block_on(early.finish()), Ok(Written { points: 600_000 }));
             assert_eq!(rows(&writer).len(), before + 600_000);
             assert_eq!(writer.backend().groups_made(), 1);
@@ -229,6 +240,8 @@ mod tests {
         let mut early = writer.begin(request("")).expect("a place");
         push(&mut early, b"m v=2\n");
         writer.backend().drop_all();
+        // One line of a group there is, one of a group that can't be made any more.
+        push(&mut early, format!("m v=3\nm v=4 {TIME}\n").as_bytes());
         let error = block_on(early.finish()).expect_err("gone");
         assert_eq!((error.status(), error.to_string().as_str()), (404, "database not found: \"db\""));
         assert!(writer.begin(request("")).is_none(), "refused once its body is there");
