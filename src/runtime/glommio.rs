@@ -25,8 +25,11 @@ use tidemark_engine::pace::ask_whether_a_turn_is_over;
 use super::host::step_behind_cores;
 use super::{Door, LocalFuture, Priority, Runtime};
 
-/// Bounds the sleep described above; ten wake-ups a second cost a core about a tenth of a percent.
+/// Bounds the sleep described above: after the last work of a core so often, and so many times, then less often. A wake-up
+/// costs an idle core 100 to 250 µs.
 const HEARTBEAT: Duration = Duration::from_millis(100);
+const HEARTBEATS_AFTER_WORK: u32 = 20;
+const HEARTBEAT_IDLE: Duration = Duration::from_millis(250);
 
 /// An idle core looks for work this long before it sleeps: a message between busy cores then costs 7 µs, not 25.
 /// Longer burns CPU beside other processes.
@@ -43,9 +46,13 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 const ANSWER_LOOKS: Duration = Duration::from_micros(150);
 const QUERY_LOOKS: Duration = Duration::from_micros(100);
 
-/// While queries work a timer rings this often, and so many times afterwards (they wait for other cores).
+/// While queries work a timer rings this often, and so many times afterwards (they wait for other cores): the last time
+/// after 9 ms.
 const QUERY_TICK: Duration = Duration::from_micros(250);
-const QUERY_TICK_IDLE_RINGS: u32 = 40;
+const QUERY_TICK_IDLE_RINGS: u32 = 8;
+
+/// Without work a timer rings so many times at its pace, then after twice the time, and twice that.
+const STEADY_RINGS: u32 = 4;
 
 /// A query that has worked this long on a core stands behind those that have not.
 const SHORT_QUERY: Duration = Duration::from_millis(4);
@@ -97,8 +104,11 @@ struct Ticker {
     every: Duration,
     /// How often it rings without work.
     idle_rings_max: u32,
-    rings: Cell<bool>,
     idle_rings: Cell<u32>,
+    /// Whether it rings at its pace.
+    is_quick: Cell<bool>,
+    /// How often it was started; what was started before the last time ends.
+    starts: Cell<u64>,
     /// Whether another ring is due: the turn is over, and not all of it may have been done.
     is_guarded: Cell<bool>,
     courtesy: Courtesy,
@@ -145,24 +155,38 @@ impl Ticker {
         pause: u32,
         always_offers: bool,
     ) -> Rc<Self> {
-        let (rings, idle_rings, is_guarded, next) = Default::default();
-        let courtesy = Courtesy { pause, next };
-        Rc::new(Self { queue, every, idle_rings_max, rings, idle_rings, is_guarded, courtesy, always_offers })
+        Rc::new(Self {
+            queue,
+            every,
+            idle_rings_max,
+            idle_rings: Cell::default(),
+            is_quick: Cell::default(),
+            starts: Cell::default(),
+            is_guarded: Cell::default(),
+            courtesy: Courtesy { pause, next: Cell::default() },
+            always_offers,
+        })
     }
 
     /// Before a task is polled: so often that it asks no clock.
     fn note(self: &Rc<Self>) {
         self.idle_rings.set(0);
-        if self.rings.replace(true) {
+        if self.is_quick.replace(true) {
             return;
         }
+        let start = self.starts.get() + 1;
+        self.starts.set(start);
         let ticker = Rc::clone(self);
         spawn_into(self.queue, async move {
-            while ticker.idle_rings.get() <= ticker.idle_rings_max {
-                ticker.idle_rings.set(ticker.idle_rings.get() + 1);
-                glommio::timer::sleep(ticker.every).await;
+            while ticker.starts.get() == start {
+                let idle_rings = ticker.idle_rings.get();
+                ticker.is_quick.set(idle_rings <= STEADY_RINGS.min(ticker.idle_rings_max));
+                if idle_rings > ticker.idle_rings_max {
+                    return;
+                }
+                ticker.idle_rings.set(idle_rings + 1);
+                glommio::timer::sleep(ticker.every * (1 << idle_rings.saturating_sub(STEADY_RINGS))).await;
             }
-            ticker.rings.set(false);
         });
     }
 
@@ -274,6 +298,19 @@ impl Core {
     fn queue(&self, priority: Priority) -> TaskQueueHandle {
         self.queues[priority as usize]
     }
+
+    /// Rings for as long as the core lives.
+    async fn beat(self: Rc<Self>) {
+        let starts = || self.tickers.iter().map(|ticker| ticker.starts.get()).sum::<u64>();
+        let is_quick = || self.tickers.iter().any(|ticker| ticker.is_quick.get());
+        let (mut seen, mut beats) = (0, 0);
+        loop {
+            let is_idle = beats >= HEARTBEATS_AFTER_WORK;
+            glommio::timer::sleep(if is_idle { HEARTBEAT_IDLE } else { HEARTBEAT }).await;
+            beats = if is_quick() || seen != starts() { 0 } else { beats + 1 };
+            seen = starts();
+        }
+    }
 }
 
 impl Door for Core {
@@ -364,14 +401,9 @@ where
         .io_memory(io_memory)
         .spawn(move || async move {
             ask_whether_a_turn_is_over(|| glommio::executor().need_preempt());
-            let runtime = Runtime::new(Rc::new(Core::new(seed)));
-            let beating = runtime.clone();
-            runtime.spawn(Priority::Control, async move {
-                loop {
-                    beating.sleep(HEARTBEAT).await;
-                }
-            });
-            life(runtime).await
+            let core = Rc::new(Core::new(seed));
+            spawn_into(core.queue(Priority::Control), Rc::clone(&core).beat());
+            life(Runtime::new(core)).await
         })
         .map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(CoreThread(handle))

@@ -199,7 +199,7 @@ impl Above {
         let service = continuous_query::Service::new(cores, executor, writer, settings);
         let (sender, requests) = flume::bounded(RUN_REQUESTS_MAX);
         let _ = self.continuous_queries.set(sender);
-        http.cores.runtime().spawn(Priority::Query, service.run(requests));
+        http.cores.runtime().spawn(Priority::Control, service.run(requests));
     }
 }
 

@@ -22,6 +22,7 @@ use crate::cores::{Cores, LateWatch, counters};
 use crate::line_protocol::Precision;
 use crate::meta::{Command, ContinuousQueryRun, Data};
 use crate::query::result::{Cell, Collected};
+use crate::runtime::Priority;
 use crate::statement::executor::{Asked, Executor};
 use crate::write::late::Ranges;
 use crate::write::{Consistency, Owners, WriteRequest, Writer};
@@ -125,24 +126,46 @@ impl Service {
         }
     }
 
-    /// Runs until the core ends.
+    /// Runs until the core ends. What it computes is a query; that it waits is none.
     pub async fn run(mut self, requests: flume::Receiver<RunRequest>) {
+        let runtime = self.cores.runtime().clone();
         // At once, so that the cores know what is late.
-        self.round(self.cores.runtime().wall_ns()).await;
+        let mut asked = None;
         loop {
-            let asked = async { requests.recv_async().await.ok() };
+            if asked.is_some() || !self.is_unused() {
+                let Some(service) = runtime.run(Priority::Query, self.turn(asked)).await else { return };
+                self = service;
+            } else {
+                self.rounded_at = Some(runtime.wall_ns());
+            }
+            let request = async { requests.recv_async().await.ok() };
             let waited = async {
-                self.cores.runtime().sleep(self.settings.run_interval).await;
+                runtime.sleep(self.settings.run_interval).await;
                 None
             };
-            match futures_lite::future::or(asked, waited).await {
-                Some(request) => {
-                    let ran = self.run_now(&request).await;
-                    let _ = request.done.send(ran);
-                }
-                None => self.round(self.cores.runtime().wall_ns()).await,
-            }
+            asked = futures_lite::future::or(request, waited).await;
         }
+    }
+
+    /// Without any continuous query, and none left to be forgotten.
+    fn is_unused(&self) -> bool {
+        let data = self.cores.view().current();
+        data.databases.iter().all(|database| database.continuous_queries.is_empty())
+            && self.progress.is_empty()
+            && self.definitions.is_empty()
+            && self.watched.is_empty()
+    }
+
+    /// What was asked for, or a round.
+    async fn turn(mut self, asked: Option<RunRequest>) -> Self {
+        match asked {
+            Some(request) => {
+                let ran = self.run_now(&request).await;
+                let _ = request.done.send(ran);
+            }
+            None => self.round(self.cores.runtime().wall_ns()).await,
+        }
+        self
     }
 
     /// Has the queries of a request run, whether they are due or not.
