@@ -46,13 +46,10 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 const ANSWER_LOOKS: Duration = Duration::from_micros(150);
 const QUERY_LOOKS: Duration = Duration::from_micros(100);
 
-/// While queries work a timer rings this often, and so many times afterwards (they wait for other cores): the last time
-/// after 9 ms.
+/// While queries work a timer rings this often, and for so long afterwards (they wait for other cores): beside other work
+/// at the same pace, on a core that is idle otherwise ever less often.
 const QUERY_TICK: Duration = Duration::from_micros(250);
-const QUERY_TICK_IDLE_RINGS: u32 = 8;
-
-/// Without work a timer rings so many times at its pace, then after twice the time, and twice that.
-const STEADY_RINGS: u32 = 4;
+const QUERY_TICK_IDLE_MAX: Duration = Duration::from_millis(10);
 
 /// A query that has worked this long on a core stands behind those that have not.
 const SHORT_QUERY: Duration = Duration::from_millis(4);
@@ -74,6 +71,7 @@ const OFFER_PAUSE: u32 = 10;
 
 /// The timer beside all other work. Every sleep has all cores pass a memory barrier: at 1 ms it cost small writes 8 %.
 const TICK: Duration = Duration::from_millis(10);
+const TICK_IDLE_MAX: Duration = Duration::from_millis(20);
 
 /// Shares of a core's time when all queues are busy, and how long a turn of theirs may be.
 ///
@@ -102,11 +100,13 @@ struct Core {
 struct Ticker {
     queue: TaskQueueHandle,
     every: Duration,
-    /// How often it rings without work.
-    idle_rings_max: u32,
-    idle_rings: Cell<u32>,
+    /// How long it rings without work.
+    idle_max: Duration,
+    idle: Cell<Duration>,
     /// Whether it rings at its pace.
     is_quick: Cell<bool>,
+    /// While this one rings at its pace, so does it.
+    beside: Option<Rc<Self>>,
     /// How often it was started; what was started before the last time ends.
     starts: Cell<u64>,
     /// Whether another ring is due: the turn is over, and not all of it may have been done.
@@ -138,39 +138,28 @@ impl Courtesy {
 }
 
 impl Ticker {
-    /// Of queries.
-    fn of_queries(queue: TaskQueueHandle) -> Rc<Self> {
-        Self::new(queue, QUERY_TICK, QUERY_TICK_IDLE_RINGS, QUERY_OFFER_PAUSE, true)
+    /// Of queries, beside that of all other work.
+    fn of_queries(queue: TaskQueueHandle, others: &Rc<Self>) -> Rc<Self> {
+        let beside = Some(Rc::clone(others));
+        let ticker = Self::new(queue, QUERY_TICK, QUERY_TICK_IDLE_MAX, QUERY_OFFER_PAUSE);
+        Rc::new(Self { beside, always_offers: true, ..ticker })
     }
 
     /// Of all other work.
     fn of_others(queue: TaskQueueHandle) -> Rc<Self> {
-        Self::new(queue, TICK, 1, OFFER_PAUSE, false)
+        Rc::new(Self::new(queue, TICK, TICK_IDLE_MAX, OFFER_PAUSE))
     }
 
-    fn new(
-        queue: TaskQueueHandle,
-        every: Duration,
-        idle_rings_max: u32,
-        pause: u32,
-        always_offers: bool,
-    ) -> Rc<Self> {
-        Rc::new(Self {
-            queue,
-            every,
-            idle_rings_max,
-            idle_rings: Cell::default(),
-            is_quick: Cell::default(),
-            starts: Cell::default(),
-            is_guarded: Cell::default(),
-            courtesy: Courtesy { pause, next: Cell::default() },
-            always_offers,
-        })
+    fn new(queue: TaskQueueHandle, every: Duration, idle_max: Duration, pause: u32) -> Self {
+        let (idle, is_quick, starts, is_guarded, next) = Default::default();
+        let courtesy = Courtesy { pause, next };
+        let (beside, always_offers) = (None, false);
+        Self { queue, every, idle_max, idle, is_quick, beside, starts, is_guarded, courtesy, always_offers }
     }
 
     /// Before a task is polled: so often that it asks no clock.
     fn note(self: &Rc<Self>) {
-        self.idle_rings.set(0);
+        self.idle.set(Duration::ZERO);
         if self.is_quick.replace(true) {
             return;
         }
@@ -178,16 +167,22 @@ impl Ticker {
         self.starts.set(start);
         let ticker = Rc::clone(self);
         spawn_into(self.queue, async move {
-            while ticker.starts.get() == start {
-                let idle_rings = ticker.idle_rings.get();
-                ticker.is_quick.set(idle_rings <= STEADY_RINGS.min(ticker.idle_rings_max));
-                if idle_rings > ticker.idle_rings_max {
-                    return;
-                }
-                ticker.idle_rings.set(idle_rings + 1);
-                glommio::timer::sleep(ticker.every * (1 << idle_rings.saturating_sub(STEADY_RINGS))).await;
+            while ticker.starts.get() == start
+                && let Some(pause) = ticker.pause()
+            {
+                glommio::timer::sleep(pause).await;
             }
         });
+    }
+
+    /// Until it rings next, if it does.
+    fn pause(&self) -> Option<Duration> {
+        let idle = self.idle.get();
+        let keeps_pace = self.beside.as_ref().is_some_and(|beside| beside.is_quick.get());
+        let pause = if keeps_pace { self.every } else { self.every.max(idle / 2) };
+        self.is_quick.set(idle < self.idle_max && pause == self.every);
+        self.idle.set(idle + pause);
+        (idle < self.idle_max).then_some(pause)
     }
 
     /// After a task was polled.
@@ -258,7 +253,8 @@ impl Core {
             executor.create_task_queue(shares, latency, priority.name())
         });
         let queue = queues[Priority::Control as usize];
-        let tickers = [Ticker::of_queries(queue), Ticker::of_others(queue)];
+        let others = Ticker::of_others(queue);
+        let tickers = [Ticker::of_queries(queue, &others), others];
         Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
     }
 
@@ -433,6 +429,23 @@ mod tests {
             }
             futures_lite::future::yield_now().await;
         }
+    }
+
+    #[test]
+    fn without_work_a_timer_rings_ever_less_often_unless_other_work_goes_on_beside() {
+        let others = Ticker::of_others(TaskQueueHandle::default());
+        let queries = Ticker::of_queries(TaskQueueHandle::default(), &others);
+        let pauses = || {
+            queries.idle.set(Duration::ZERO);
+            std::iter::from_fn(|| queries.pause()).collect::<Vec<_>>()
+        };
+        let alone = pauses();
+        assert!(alone.is_sorted() && alone.starts_with(&[QUERY_TICK; 3]), "{alone:?}");
+        assert!(alone.len() < 12 && alone.iter().sum::<Duration>() >= QUERY_TICK_IDLE_MAX, "{alone:?}");
+        others.is_quick.set(true);
+        assert_eq!(pauses(), vec![QUERY_TICK; 40]);
+        assert_eq!(std::iter::from_fn(|| others.pause()).collect::<Vec<_>>(), [TICK; 2]);
+        assert!(!others.is_quick.get() && !queries.is_quick.get());
     }
 
     #[test]
