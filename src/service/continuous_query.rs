@@ -138,12 +138,14 @@ impl Service {
             } else {
                 self.rounded_at = Some(runtime.wall_ns());
             }
-            let request = async { requests.recv_async().await.ok() };
+            let request = async { requests.recv_async().await.map(Some) };
             let waited = async {
                 runtime.sleep(self.settings.run_interval).await;
-                None
+                Ok(None)
             };
-            asked = futures_lite::future::or(request, waited).await;
+            // Who asks lives as long as the core.
+            let Ok(next) = futures_lite::future::or(request, waited).await else { return };
+            asked = next;
         }
     }
 
