@@ -42,6 +42,9 @@ use crate::runtime::{Gauges, LocalFuture, Priority, Runtime};
 /// Bytes of a merge between two looks at the other queues.
 const BACKGROUND_STEP_BYTES: u64 = 256 << 10;
 
+/// Fields of a write whose types are asked for at once: about half a millisecond of work.
+const FIELDS_ASKED_AT_ONCE: usize = 1_024;
+
 /// After a background step that failed: the disk may recover, the log must not fill.
 const BACKGROUND_RETRY: Duration = Duration::from_secs(5);
 
@@ -553,8 +556,8 @@ impl<D: Disk> Server<D> {
     async fn write(&self, writes: Vec<ShardWrite>) -> Result<Vec<WriteOutcome>> {
         for write in &writes {
             let unknown = self.store.unknown_fields(write.group, &write.batch);
-            if !unknown.is_empty() {
-                let known = self.cores.register_fields(write.group, unknown).await?;
+            for asked in unknown.chunks(FIELDS_ASKED_AT_ONCE) {
+                let known = self.cores.register_fields(write.group, asked.to_vec()).await?;
                 self.store.learn_fields(write.group, &known);
             }
         }

@@ -227,7 +227,7 @@ impl<S: ChunkStream> MergedScan<S> {
         }
         let parts: Vec<(&[i64], &[PartialColumn])> =
             parts.iter().map(|(windows, partials)| (windows.as_slice(), partials.as_slice())).collect();
-        let (windows, partials) = merge_partials(&self.kinds, self.descending, &parts);
+        let (windows, partials) = merge_partials(&self.kinds, self.descending, &parts, &Pace::new()).await;
         Ok(Merged::Partials { group, windows, partials })
     }
 

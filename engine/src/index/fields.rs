@@ -4,7 +4,7 @@
 //! while the group lives (or until its measurement is dropped). [`Registrar`](super::registrar::Registrar) is the side
 //! that decides: first arrival wins.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::limits::FIELDS_PER_MEASUREMENT_MAX;
 use crate::model::{Batch, FieldType, ShardGroupId};
@@ -77,6 +77,7 @@ impl FieldTypes {
     pub fn unknown(&self, group: ShardGroupId, batch: &Batch) -> Vec<FieldDefinition> {
         let group = self.groups.get(&group);
         let mut unknown: Vec<FieldDefinition> = Vec::new();
+        let mut asked: HashSet<(&[u8], &[u8])> = HashSet::new();
         for at in 0..batch.shape_count() as u32 {
             let shape = batch.shape(at);
             let known = group.and_then(|group| group.get(shape.measurement()));
@@ -84,10 +85,7 @@ impl FieldTypes {
                 if known.is_some_and(|known| known.contains_key(name)) {
                     continue;
                 }
-                let is_asked = unknown
-                    .iter()
-                    .any(|asked| asked.field == name && asked.measurement == shape.measurement());
-                if !is_asked {
+                if asked.insert((shape.measurement(), name)) {
                     unknown.push(FieldDefinition {
                         measurement: shape.measurement().to_vec(),
                         field: name.to_vec(),
@@ -125,20 +123,19 @@ impl FieldTypes {
     ) -> (Vec<FieldDefinition>, Vec<FieldDefinition>) {
         let mut answer = Vec::with_capacity(asked.len());
         let mut new: Vec<FieldDefinition> = Vec::new();
+        let mut decided: HashMap<&[u8], HashMap<&[u8], FieldType>> = HashMap::new();
         for definition in asked {
             let fields = self.fields(group, &definition.measurement);
-            let decided = |other: &&FieldDefinition| {
-                other.field == definition.field && other.measurement == definition.measurement
-            };
-            let existing = match fields.and_then(|fields| fields.get(&definition.field)) {
-                Some(existing) => Some(*existing),
-                None => new.iter().find(decided).map(|earlier| earlier.field_type),
-            };
+            let new_here = decided.entry(&definition.measurement).or_default();
+            let existing = fields
+                .and_then(|fields| fields.get(&definition.field))
+                .or_else(|| new_here.get(definition.field.as_slice()))
+                .copied();
             if existing.is_none() {
-                let count = fields.map_or(0, HashMap::len) + new.len();
-                if count >= FIELDS_PER_MEASUREMENT_MAX {
+                if fields.map_or(0, HashMap::len) + new_here.len() >= FIELDS_PER_MEASUREMENT_MAX {
                     continue;
                 }
+                new_here.insert(&definition.field, definition.field_type);
                 new.push(definition.clone());
             }
             let field_type = existing.unwrap_or(definition.field_type);
@@ -258,6 +255,26 @@ mod tests {
         };
         let (answer, new) = registrar.decide(GROUP, &[late]);
         assert_eq!((answer[0].field_type, new.len()), (FieldType::Float, 0));
+    }
+
+    #[test]
+    fn fields_of_one_name_are_told_apart_by_their_measurement_and_asked_twice_are_decided_once() {
+        let registrar = FieldTypes::new();
+        let ask = |measurement: &str, field: &str, field_type| FieldDefinition {
+            measurement: measurement.into(),
+            field: field.into(),
+            field_type,
+        };
+        let asked = [
+            ask("m", "v", FieldType::Float),
+            ask("n", "v", FieldType::Integer),
+            ask("m", "v", FieldType::String),
+            ask("n", "w", FieldType::Boolean),
+        ];
+        let (answer, new) = registrar.decide(GROUP, &asked);
+        let types: Vec<FieldType> = answer.iter().map(|definition| definition.field_type).collect();
+        assert_eq!(types, [FieldType::Float, FieldType::Integer, FieldType::Float, FieldType::Boolean]);
+        assert_eq!(new, [asked[0].clone(), asked[1].clone(), asked[3].clone()]);
     }
 
     #[test]

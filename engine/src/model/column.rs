@@ -101,14 +101,7 @@ pub struct Column {
 
 impl Column {
     pub fn empty(field_type: FieldType) -> Self {
-        let data = match field_type {
-            FieldType::Float => ColumnData::Float(Vec::new()),
-            FieldType::Integer => ColumnData::Integer(Vec::new()),
-            FieldType::Unsigned => ColumnData::Unsigned(Vec::new()),
-            FieldType::Boolean => ColumnData::Boolean(Vec::new()),
-            FieldType::String => ColumnData::String(StringColumn::default()),
-        };
-        Self { data, present: None }
+        Self::absent(field_type, 0)
     }
 
     /// A column of one value.
@@ -120,11 +113,14 @@ impl Column {
 
     /// A column of `rows` absent values.
     pub fn absent(field_type: FieldType, rows: usize) -> Self {
-        let mut column = Self::empty(field_type);
-        for _ in 0..rows {
-            column.push(None);
-        }
-        column
+        let data = match field_type {
+            FieldType::Float => ColumnData::Float(vec![0.0; rows]),
+            FieldType::Integer => ColumnData::Integer(vec![0; rows]),
+            FieldType::Unsigned => ColumnData::Unsigned(vec![0; rows]),
+            FieldType::Boolean => ColumnData::Boolean(vec![false; rows]),
+            FieldType::String => ColumnData::String(StringColumn { ends: vec![0; rows], bytes: Vec::new() }),
+        };
+        Self { data, present: (rows > 0).then(|| Bitmap::filled(rows, false)) }
     }
 
     pub fn field_type(&self) -> FieldType {
@@ -225,6 +221,29 @@ impl Column {
         }
         if let Some(present) = &mut self.present {
             present.push(pushed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_of_absent_values_is_one_that_got_them_one_by_one() {
+        let types = [
+            FieldType::Float,
+            FieldType::Integer,
+            FieldType::Unsigned,
+            FieldType::Boolean,
+            FieldType::String,
+        ];
+        for field_type in types {
+            for rows in [0, 1, 64, 65] {
+                let mut pushed = Column::empty(field_type);
+                (0..rows).for_each(|_| pushed.push(None));
+                assert_eq!(Column::absent(field_type, rows), pushed, "{rows} of {field_type:?}");
+            }
         }
     }
 }

@@ -16,9 +16,15 @@ use super::request::{PartialCall, PartialColumn, PartialKind};
 use super::window::runs;
 use crate::model::kernel;
 use crate::model::{Bitmap, Column, ColumnData, FieldType, StringColumn, Value, Window};
+use crate::pace::Pace;
 
 /// Floats of fewer rows are summed window by window: a processor overlaps short sums by itself.
 const TOGETHER_ROWS_MIN: usize = 128;
+
+/// Windows of another core's answer merged between two looks at who else waits, and about how long each takes, and
+/// each value in it.
+const MERGED_AT_ONCE: usize = 512;
+const MERGE_NS: u64 = 30;
 
 /// The partials of one tag set.
 pub struct PartialTable {
@@ -192,10 +198,16 @@ impl PartialTable {
         }
     }
 
-    /// Folds another table's answer for the same calls.
-    pub fn merge(&mut self, windows: &[i64], partials: &[PartialColumn]) {
-        for (from, start) in windows.iter().enumerate() {
-            let slot = self.slot(*start);
+    /// Makes room for so many windows more.
+    fn reserve(&mut self, windows: usize) {
+        self.starts.reserve(windows);
+        self.slots.reserve(windows);
+    }
+
+    /// Folds some windows of another table's answer for the same calls.
+    fn merge(&mut self, windows: &[i64], partials: &[PartialColumn], part: Range<usize>) {
+        for from in part {
+            let slot = self.slot(windows[from]);
             for (state, partial) in self.states.iter_mut().zip(partials) {
                 state.merge(slot, partial, from);
                 if partial.tied && partial.times.get(from).copied() == state.selected_time(slot) {
@@ -221,11 +233,13 @@ impl PartialTable {
 }
 
 /// Puts the partials that several cores gave for one tag set together. `parts` are windows and columns as in
-/// [`super::request::ScanChunk::Partials`], any number of chunks of any core; all have one column per kind.
-pub fn merge_partials(
+/// [`super::request::ScanChunk::Partials`], any number of chunks of any core; all have one column per kind. Gives way in
+/// between.
+pub async fn merge_partials(
     kinds: &[PartialKind],
     descending: bool,
     parts: &[(&[i64], &[PartialColumn])],
+    pace: &Pace,
 ) -> (Vec<i64>, Vec<PartialColumn>) {
     let Some((_, model)) = parts.first() else { return (Vec::new(), Vec::new()) };
     if let [(windows, partials)] = parts {
@@ -236,8 +250,14 @@ pub fn merge_partials(
         kinds.iter().enumerate().map(|(column, kind)| PartialCall { column, kind: *kind }).collect();
     // The width of the windows does not matter here: their starts are given.
     let mut table = PartialTable::new(None, 0, &calls, &types);
+    table.reserve(parts.iter().map(|(windows, _)| windows.len()).max().unwrap_or(0));
     for (windows, partials) in parts {
-        table.merge(windows, partials);
+        for from in (0..windows.len()).step_by(MERGED_AT_ONCE) {
+            let part = from..windows.len().min(from + MERGED_AT_ONCE);
+            let values = part.len() * (1 + kinds.len());
+            table.merge(windows, partials, part);
+            pace.spent(MERGE_NS * values as u64).await;
+        }
     }
     table.finish(descending)
 }

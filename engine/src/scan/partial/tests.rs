@@ -104,7 +104,9 @@ proptest! {
         let (left, right) = series.split_at(cut.min(series.len()));
         let (left, right) = (table_of(left, window).finish(false), table_of(right, window).finish(true));
         let parts: [(&[i64], &[PartialColumn]); 2] = [(&left.0, &left.1), (&right.0, &right.1)];
-        let (windows, partials) = merge_partials(&KINDS, false, &parts);
+        let pace = Pace::new();
+        let merged = merge_partials(&KINDS, false, &parts, &pace);
+        let (windows, partials) = futures_lite::future::block_on(merged);
         check(&series, window, &windows, &partials);
     }
 }
