@@ -42,8 +42,7 @@ pub enum CompiledSource {
 
 /// Checks a statement; `now` in ns.
 pub fn compile(statement: &SelectStatement, now: i64) -> Result<Compiled> {
-    let mut compiler = Compiler::preprocess(statement, now)?;
-    compiler.compile(statement)
+    Compiler::preprocess(statement, now)?.compile(statement)
 }
 
 fn fail<T>(text: impl Into<String>) -> Result<T> {
@@ -111,7 +110,7 @@ impl Compiler {
         })
     }
 
-    fn compile(&mut self, statement: &SelectStatement) -> Result<Compiled> {
+    fn compile(mut self, statement: &SelectStatement) -> Result<Compiled> {
         let mut time_name = "time".to_string();
         let mut fields = Vec::with_capacity(statement.fields.len());
         for field in &statement.fields {
@@ -149,15 +148,23 @@ impl Compiler {
             self.fill = Fill::None;
         }
         Ok(Compiled {
+            // Field by field: what the statement has beyond these may be long.
             statement: SelectStatement {
                 fields,
-                dimensions: self.dimensions.clone(),
-                condition: None,
+                target: statement.target.clone(),
                 sources: Vec::new(),
-                ..statement.clone()
+                condition: None,
+                dimensions: self.dimensions,
+                fill: statement.fill,
+                sort_fields: statement.sort_fields.clone(),
+                limit: statement.limit,
+                offset: statement.offset,
+                slimit: statement.slimit,
+                soffset: statement.soffset,
+                time_zone: statement.time_zone.clone(),
             },
             time_name,
-            condition: self.condition.clone(),
+            condition: self.condition,
             start: self.start,
             end: self.end,
             interval: self.interval,
