@@ -42,6 +42,7 @@ pub struct Options {
     #[arg(
         long,
         value_delimiter = ',',
+        value_parser = queries::names(),
         default_value = "single-groupby-1-1-1,single-groupby-5-1-12,cpu-max-all-8,double-groupby-1,high-cpu-1,lastpoint"
     )]
     only: Vec<String>,

@@ -1,6 +1,8 @@
 //! The questions of the Time Series Benchmark Suite's cpu-only and devops sets, and a few of our own, in InfluxQL
 //! and, where the language has the same question, in PromQL.
 
+use clap::builder::PossibleValuesParser;
+
 use crate::workload::{Random, Shape};
 
 /// All names, in the order they are run.
@@ -21,6 +23,11 @@ pub const NAMES: [&str; 15] = [
     "mean-1-1-12",
     "max-all-hosts",
 ];
+
+/// Reads one of the names; of another one the error tells the nearest.
+pub fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(NAMES)
+}
 
 const FIELDS: [&str; 10] = [
     "usage_user",

@@ -22,7 +22,7 @@ pub struct Options {
     #[command(flatten)]
     shape: Shape,
     /// Only these, by name.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = queries::names())]
     only: Vec<String>,
     /// Times each question is asked.
     #[arg(long, default_value_t = 30)]
