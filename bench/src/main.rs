@@ -6,8 +6,10 @@
 mod client;
 mod compare;
 mod host;
+mod hostile;
 mod ingest;
 mod mixed;
+mod moving;
 mod process;
 mod queries;
 mod query;
@@ -31,6 +33,8 @@ enum Command {
     Query(query::Options),
     /// Asks and writes at once, and reports what each does to the other.
     Mixed(mixed::Options),
+    /// Writes beside queries that would hurt, and reports what they do to it.
+    Hostile(hostile::Options),
     /// Compares answers saved by `query --save` from two servers.
     Compare(compare::Options),
     /// Writes samples of this machine's own load.
@@ -70,6 +74,7 @@ fn main() {
         Command::Ingest(options) => ingest::run(&options),
         Command::Query(options) => query::run(&options),
         Command::Mixed(options) => mixed::run(&options),
+        Command::Hostile(options) => hostile::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Host(options) => host::run(&options),
         Command::Print(shape) => workload::print(&shape),
