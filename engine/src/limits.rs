@@ -16,7 +16,7 @@ pub const FIELDS_PER_MEASUREMENT_MAX: usize = 1 << 20;
 pub const PACE_UNITS: u64 = 200_000;
 
 /// Of these units between two questions whether the turn is over.
-pub const PACE_ASKED_UNITS: u64 = 10_000;
+pub const PACE_ASKED_UNITS: u64 = 4_000;
 
 /// Files one compaction merges at most: bounds its memory, a block of each is held.
 pub const COMPACTION_FILES_MAX: usize = 16;

@@ -6,6 +6,7 @@
 mod message;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
@@ -193,7 +194,10 @@ fn select(query: &Query, database: &str, policy: &str) -> Result<Statement, Stri
     Ok(Statement::Select(Box::new(SelectStatement {
         fields: vec![Field { expr: Expr::VarRef(value), alias: None }],
         sources: vec![Source::Measurement(measurement)],
-        condition: conditions.into_iter().reduce(|all, next| Expr::binary(BinaryOp::And, all, next)),
+        condition: conditions
+            .into_iter()
+            .reduce(|all, next| Expr::binary(BinaryOp::And, all, next))
+            .map(Arc::new),
         dimensions: vec![Dimension { expr: Expr::Wildcard(WildcardKind::All) }],
         ..SelectStatement::default()
     })))

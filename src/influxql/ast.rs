@@ -9,6 +9,8 @@
 //! * Names are unescaped text. An empty `database` or `retention_policy` in the text is `None` here.
 //! * `display` writes every node back as text that parses to an equal node.
 
+use std::sync::Arc;
+
 /// Deepest nesting of expressions and subqueries the parser accepts.
 pub const DEPTH_MAX: usize = 100;
 /// Most expression nodes of one text.
@@ -78,7 +80,8 @@ pub struct SelectStatement {
     pub fields: Vec<Field>,
     pub target: Option<Target>,
     pub sources: Vec<Source>,
-    pub condition: Option<Expr>,
+    /// Shared: it may be long, and statements are copied to fill in their sources.
+    pub condition: Option<Arc<Expr>>,
     pub dimensions: Vec<Dimension>,
     pub fill: Fill,
     /// Empty: ascending by time.
@@ -576,6 +579,22 @@ impl Expr {
             expr = inner;
         }
         expr
+    }
+
+    /// The operands of a chain of one operator, `a OR b OR c`, from left to right.
+    pub fn operands(&self, op: BinaryOp) -> Vec<&Self> {
+        fn gather<'a>(expr: &'a Expr, op: BinaryOp, operands: &mut Vec<&'a Expr>) {
+            match expr {
+                Expr::Binary(binary) if binary.op == op => {
+                    gather(&binary.left, op, operands);
+                    gather(&binary.right, op, operands);
+                }
+                other => operands.push(other),
+            }
+        }
+        let mut operands = Vec::new();
+        gather(self, op, &mut operands);
+        operands
     }
 
     /// Calls `visit` for this node and all below it, parents first, left to right.

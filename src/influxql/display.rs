@@ -69,7 +69,7 @@ fn clause<T: Display>(f: &mut Formatter<'_>, words: &str, items: &[T]) -> Result
     list(f, items)
 }
 
-fn condition(f: &mut Formatter<'_>, condition: &Option<Expr>) -> Result {
+fn condition(f: &mut Formatter<'_>, condition: Option<&Expr>) -> Result {
     match condition {
         Some(condition) => write!(f, " WHERE {condition}"),
         None => Ok(()),
@@ -119,12 +119,12 @@ impl Display for Statement {
             Self::Delete(delete) => {
                 f.write_str("DELETE")?;
                 clause(f, " FROM ", &delete.sources)?;
-                condition(f, &delete.condition)
+                condition(f, delete.condition.as_ref())
             }
             Self::DropSeries(drop) => {
                 f.write_str("DROP SERIES")?;
                 clause(f, " FROM ", &drop.sources)?;
-                condition(f, &drop.condition)
+                condition(f, drop.condition.as_ref())
             }
             Self::DropMeasurement { name } => write!(f, "DROP MEASUREMENT {}", quote_ident(name)),
             Self::DropShard { id } => write!(f, "DROP SHARD {id}"),
@@ -189,7 +189,7 @@ impl Display for Statement {
                 f.write_str("SHOW SERIES")?;
                 on(f, &show.database)?;
                 clause(f, " FROM ", &show.sources)?;
-                condition(f, &show.condition)?;
+                condition(f, show.condition.as_ref())?;
                 clause(f, " ORDER BY ", &show.sort_fields)?;
                 counts(f, &[("LIMIT", show.limit), ("OFFSET", show.offset)])
             }
@@ -197,7 +197,7 @@ impl Display for Statement {
                 f.write_str("SHOW TAG KEYS")?;
                 on(f, &show.database)?;
                 clause(f, " FROM ", &show.sources)?;
-                condition(f, &show.condition)?;
+                condition(f, show.condition.as_ref())?;
                 clause(f, " ORDER BY ", &show.sort_fields)?;
                 counts(f, &[("LIMIT", show.limit), ("OFFSET", show.offset)])?;
                 counts(f, &[("SLIMIT", show.slimit), ("SOFFSET", show.soffset)])
@@ -207,7 +207,7 @@ impl Display for Statement {
                 on(f, &show.database)?;
                 clause(f, " FROM ", &show.sources)?;
                 write!(f, " WITH KEY {}", show.keys)?;
-                condition(f, &show.condition)?;
+                condition(f, show.condition.as_ref())?;
                 clause(f, " ORDER BY ", &show.sort_fields)?;
                 counts(f, &[("LIMIT", show.limit), ("OFFSET", show.offset)])
             }
@@ -246,7 +246,7 @@ impl Display for SelectStatement {
             write!(f, " INTO {}", target.measurement)?;
         }
         clause(f, " FROM ", &self.sources)?;
-        condition(f, &self.condition)?;
+        condition(f, self.condition.as_deref())?;
         clause(f, " GROUP BY ", &self.dimensions)?;
         match self.fill {
             Fill::Null => {}
@@ -396,7 +396,7 @@ impl Display for ShowMeasurements {
             let operator = if matches!(source.name, MeasurementName::Regex(_)) { "=~" } else { "=" };
             write!(f, " WITH MEASUREMENT {operator} {source}")?;
         }
-        condition(f, &self.condition)?;
+        condition(f, self.condition.as_ref())?;
         clause(f, " ORDER BY ", &self.sort_fields)?;
         counts(f, &[("LIMIT", self.limit), ("OFFSET", self.offset)])
     }
@@ -442,7 +442,7 @@ impl Display for ShowCardinality {
         if let CardinalityOf::TagValues(keys) = &self.of {
             write!(f, " WITH KEY {keys}")?;
         }
-        condition(f, &self.condition)?;
+        condition(f, self.condition.as_ref())?;
         clause(f, " GROUP BY ", &self.dimensions)?;
         counts(f, &[("LIMIT", self.limit), ("OFFSET", self.offset)])
     }

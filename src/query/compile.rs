@@ -3,12 +3,14 @@
 //! What comes out knows its time range, interval, fill and direction, and those of its subqueries; its fields hold no
 //! `time` and no `DISTINCT f` any more. The order of the checks decides which of several mistakes is reported.
 
+use std::sync::Arc;
+
 use chrono_tz::Tz;
 
 use crate::influxql::ast::{BinaryOp, Call, Expr, Field, Fill, Measurement, SelectStatement, Source};
 
 use super::columns::text;
-use super::condition::{self, Clock, MAX_TIME, MIN_TIME, go_type, reduce};
+use super::condition::{self, Bounds, Clock, MAX_TIME, MIN_TIME, go_type, reduce};
 use super::error::{QueryError, Result};
 use super::types::{is_math_function, math_argument_count};
 use super::window::Interval;
@@ -20,7 +22,7 @@ pub struct Compiled {
     pub statement: SelectStatement,
     /// The name of the time column.
     pub time_name: String,
-    pub condition: Option<Expr>,
+    pub condition: Option<Arc<Expr>>,
     /// Inclusive.
     pub start: i64,
     /// Inclusive.
@@ -52,7 +54,7 @@ fn fail<T>(text: impl Into<String>) -> Result<T> {
 struct Compiler {
     now: i64,
     zone: Option<Tz>,
-    condition: Option<Expr>,
+    condition: Option<Arc<Expr>>,
     start: i64,
     end: i64,
     interval: Option<Interval>,
@@ -81,10 +83,15 @@ impl Compiler {
             },
         };
         let clock = Clock { now, zone };
-        let (condition, bounds) = condition::split(statement.condition.as_ref(), clock)?;
-        if let Some(condition) = &condition {
-            condition::validate(condition)?;
-        }
+        let (condition, bounds) = match &statement.condition {
+            // A long list of alternatives is not copied.
+            Some(all) if condition::is_plain(all) => (Some(Arc::clone(all)), Bounds::default()),
+            all => {
+                let (condition, bounds) = condition::split(all.as_deref(), clock)?;
+                condition.iter().try_for_each(condition::validate)?;
+                (condition.map(Arc::new), bounds)
+            }
+        };
         let (dimensions, interval) = dimensions(statement, clock)?;
         // Aggregates over windows end now, or there would be empty windows for ever.
         let end_default = if interval.is_some() { now } else { MAX_TIME };

@@ -47,6 +47,29 @@ pub fn split(condition: Option<&Expr>, clock: Clock) -> Result<(Option<Expr>, Bo
     }
 }
 
+/// Whether it is made of comparisons of names other than `time` with literals alone: [`split`] leaves it as it is.
+pub fn is_plain(condition: &Expr) -> bool {
+    let Expr::Binary(binary) = condition else { return false };
+    match binary.op {
+        BinaryOp::And | BinaryOp::Or => is_plain(&binary.left) && is_plain(&binary.right),
+        BinaryOp::Equal
+        | BinaryOp::NotEqual
+        | BinaryOp::Less
+        | BinaryOp::LessEqual
+        | BinaryOp::Greater
+        | BinaryOp::GreaterEqual
+        | BinaryOp::Matches
+        | BinaryOp::NotMatches => {
+            let is_literal = matches!(
+                binary.right,
+                Expr::String(_) | Expr::Regex(_) | Expr::Integer(_) | Expr::Unsigned(_) | Expr::Number(_)
+            );
+            is_literal && matches!(&binary.left, Expr::VarRef(var) if !var.is_time())
+        }
+        _ => false,
+    }
+}
+
 fn split_expr(condition: &Expr, clock: Clock) -> Result<(Option<Expr>, Bounds)> {
     match condition {
         Expr::Binary(binary) if matches!(binary.op, BinaryOp::And | BinaryOp::Or) => {
@@ -381,6 +404,7 @@ mod tests {
     use regex::Regex;
 
     use super::*;
+    use crate::influxql::parse_expr;
 
     #[test]
     fn a_time_literal_is_a_date_a_date_and_a_time_or_a_full_timestamp() {
@@ -400,6 +424,34 @@ mod tests {
             ("2016-1-01 00:00:00", None),
         ] {
             assert_eq!(time_literal(text, None).ok(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_condition_of_comparisons_with_literals_alone_is_known_to_stay_as_it_is() {
+        let clock = Clock { now: 1, zone: None };
+        for (text, is_left) in [
+            ("a = 'x' OR b != 'y' AND c =~ /z/ OR v > 1 AND v <= 2.5", true),
+            ("host = 'h'", true),
+            ("(a = 'x' OR b = 'y')", false),
+            ("time > 0 AND a = 'x'", false),
+            ("'x' = a", false),
+            ("v > 1 + 1", false),
+            ("v > -w", false),
+            ("a = true", false),
+            ("abs(v) > 1", false),
+            ("a AND b = 'x'", false),
+        ] {
+            let condition = parse_expr(text).expect("parses");
+            assert_eq!(is_plain(&condition), is_left, "{text}");
+            if is_left {
+                assert_eq!(validate(&condition), Ok(()));
+                assert_eq!(
+                    split(Some(&condition), clock),
+                    Ok((Some(condition), Bounds::default())),
+                    "{text}"
+                );
+            }
         }
     }
 

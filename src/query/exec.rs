@@ -81,27 +81,36 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
         }
     }
 
-    /// The next rows; their columns are the plan's outputs, their tags the outer dimensions.
+    /// The next rows; their columns are the plan's outputs, their tags the outer dimensions. After an error there are none.
     pub fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<RowBatch>>> + '_>> {
         Box::pin(async move {
-            loop {
-                if let Some(batch) = self.ready.pop_front() {
-                    return Ok(Some(batch));
-                }
-                if self.ended {
-                    return Ok(None);
-                }
-                self.control.check()?;
-                match self.lanes.next().await? {
-                    Some((calls, batch)) => self.take(&calls, batch).await?,
-                    None => {
-                        self.finish_group().await?;
-                        self.flush_gathered().await?;
-                        self.ended = true;
-                    }
+            let next = self.find_next().await;
+            if next.is_err() {
+                // Thousands of open scans that end at once would hold the core.
+                self.lanes.let_go().await;
+            }
+            next
+        })
+    }
+
+    async fn find_next(&mut self) -> Result<Option<RowBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            self.control.check()?;
+            match self.lanes.next().await? {
+                Some((calls, batch)) => self.take(&calls, batch).await?,
+                None => {
+                    self.finish_group().await?;
+                    self.flush_gathered().await?;
+                    self.ended = true;
                 }
             }
-        })
+        }
     }
 
     /// `fed`: the calls the batch is for.
@@ -294,6 +303,7 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
             return Ok(());
         }
         if keep < times.len() {
+            self.control.spent(CELL_NS * columns.len() as u64).await?;
             times = times[skip..skip + keep].to_vec();
             columns = columns.iter().map(|column| rows::slice(column, skip..skip + keep)).collect();
         }

@@ -204,6 +204,13 @@ impl<'a, D: DataSource> Lanes<'a, D> {
         self.lanes.iter_mut().for_each(|lane| lane.legs.leave());
     }
 
+    /// Lets go of all sources, in steps; there is nothing any more.
+    pub async fn let_go(&mut self) {
+        for lane in &mut self.lanes {
+            lane.legs.let_go().await;
+        }
+    }
+
     /// What comes next, and which calls it is for; all of a series comes before the next series.
     pub async fn next(&mut self) -> Result<Option<(Rc<[usize]>, InBatch)>> {
         if self.lanes.is_empty() {

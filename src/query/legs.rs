@@ -31,6 +31,10 @@ use super::types::Type;
 
 /// Nanoseconds, about, that a row takes in the heap.
 const MERGED_NS: u64 = 100;
+/// The same for an input of rows of a source.
+const INPUT_NS: u64 = 200;
+/// The same for a leg that is let go of in the midst of its rows.
+const LET_GO_NS: u64 = 6_000;
 
 /// All sources of one SELECT.
 pub struct Legs<'a, D: DataSource> {
@@ -46,7 +50,7 @@ pub struct Legs<'a, D: DataSource> {
 
 impl<'a, D: DataSource> Legs<'a, D> {
     pub fn new(plan: &'a Plan, source: &'a D, control: &Control, seed: u64, way: Way) -> Self {
-        let mut legs: Vec<Leg<'a, D>> = Vec::new();
+        let mut legs: Vec<Leg<'a, D>> = Vec::with_capacity(plan.sources.len());
         let mut names: HashSet<&[u8]> = HashSet::new();
         let mut interleaved = false;
         let planned = if plan.is_null { &[][..] } else { &plan.sources[..] };
@@ -88,6 +92,16 @@ impl<'a, D: DataSource> Legs<'a, D> {
     pub fn leave(&mut self) {
         if let Some(leg) = self.legs.pop_front() {
             leg.note_memory(&self.control);
+        }
+    }
+
+    /// Lets go of all legs, in steps; there is nothing any more.
+    pub async fn let_go(&mut self) {
+        self.waiting = Some(Vec::new());
+        while let Some(leg) = self.legs.pop_front() {
+            drop(leg);
+            // The query may have been ended, and fail because of that.
+            let _ = self.control.spent(LET_GO_NS).await;
         }
     }
 
@@ -300,6 +314,7 @@ impl<D: DataSource> Leg<'_, D> {
                             None
                         }
                         Some(found) => {
+                            control.spent(INPUT_NS * plan.inputs.len() as u64).await?;
                             let mut found = input_of_scan(scan, plan, found);
                             if let (Some(cap), InBatch::Rows(batch)) = (cap, &mut found) {
                                 cap.cut(batch);

@@ -23,8 +23,8 @@ use super::inputs::{Input, Inputs};
 use super::partials::Partials;
 use super::rewrite::{MeasurementAt, Resolved, ResolvedSource, calls_in, refs_in, type_at, type_in};
 use super::stand_ins::with_stand_ins;
-use super::types::{Type, data_type, is_selector, type_of};
-use super::where_clause::split_condition;
+use super::types::{Type, is_selector, type_of};
+use super::where_clause::{split_condition, typed};
 use super::window::Windows;
 
 /// The plan of one SELECT.
@@ -568,27 +568,16 @@ impl Planner<'_> {
         }
         let (series, rows) = match &self.resolved.compiled.condition {
             None => (None, None),
-            Some(condition) => split_condition(&self.typed(condition), at)?,
+            Some(condition) => {
+                let typed = typed(condition, &self.resolved.sources);
+                self.control.between_steps().await?;
+                split_condition(&typed, at)?
+            }
         };
         if series == Some(TagFilter::Constant(false)) {
             return Ok(None);
         }
         Ok(Some(MeasurementScan { at: at.clone(), series, rows, columns, positions }))
-    }
-
-    /// A condition whose names that are fields in any of the sources are so in all.
-    fn typed(&self, condition: &Expr) -> Expr {
-        let mut typed = condition.clone();
-        typed.walk_mut(&mut |expr| {
-            if let Expr::VarRef(var) = expr
-                && var.data_type.is_none()
-                && !var.is_time()
-            {
-                let kind = type_in(&self.resolved.sources, var);
-                var.data_type = if kind == Type::Tag { None } else { data_type(kind) };
-            }
-        });
-        typed
     }
 
     async fn subquery(

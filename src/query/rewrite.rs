@@ -20,6 +20,11 @@ use super::merge::{merge_catalogs, merge_schemas};
 use super::source::{DataSource, Place};
 use super::types::{Type, data_type, is_math_function, type_of};
 
+/// Nanoseconds, about, that a source takes to be looked up, a name of its schema, and a call that a pattern stands for.
+const SOURCE_NS: u64 = 1_000;
+const NAME_NS: u64 = 150;
+const EXPANDED_NS: u64 = 400;
+
 /// A SELECT with nothing left to look up.
 #[derive(Debug, Clone)]
 pub struct Resolved {
@@ -97,8 +102,9 @@ pub fn resolve<'a, D: DataSource>(
     compiled: Compiled,
 ) -> Pin<Box<dyn Future<Output = Result<Resolved>> + 'a>> {
     Box::pin(async move {
-        let mut sources = Vec::new();
+        let (mut sources, pace) = (Vec::new(), Pace::new());
         for from in compiled.sources.clone() {
+            pace.spent_at_least(SOURCE_NS).await;
             match from {
                 CompiledSource::Subquery(inner) => {
                     let inner = resolve(source, defaults, limits, *inner).await?;
@@ -113,7 +119,7 @@ pub fn resolve<'a, D: DataSource>(
                     if has_shards && has_wildcard(&compiled) {
                         add_tags_of_database(source, &place, &measurement.name, &mut found, limits).await?;
                     }
-                    let unknown = unknown_names(compiled.condition.as_ref(), &found);
+                    let unknown = unknown_names(compiled.condition.as_deref(), &found);
                     let mut elsewhere = match unknown.is_empty() {
                         true => HashMap::new(),
                         false => fields_elsewhere(source, &place, &found, &unknown, limits).await?,
@@ -130,7 +136,7 @@ pub fn resolve<'a, D: DataSource>(
                 }
             }
         }
-        expand(compiled, sources)
+        expand(compiled, sources, &pace).await
     })
 }
 
@@ -336,7 +342,10 @@ impl Resolved {
 }
 
 /// Fields with their types, and tags, of all sources.
-fn fields_and_tags(sources: &[ResolvedSource]) -> Result<(BTreeMap<String, Type>, BTreeSet<String>)> {
+async fn fields_and_tags(
+    sources: &[ResolvedSource],
+    pace: &Pace,
+) -> Result<(BTreeMap<String, Type>, BTreeSet<String>)> {
     let mut fields: BTreeMap<String, Type> = BTreeMap::new();
     let mut tags = BTreeSet::new();
     let mut add = |name: String, found: Type| {
@@ -348,6 +357,7 @@ fn fields_and_tags(sources: &[ResolvedSource]) -> Result<(BTreeMap<String, Type>
             ResolvedSource::Measurement(measurement) => {
                 for (name, field_type) in &measurement.schema.fields {
                     add(String::from_utf8_lossy(name).into_owned(), (*field_type).into());
+                    pace.spent(NAME_NS).await;
                 }
                 for key in &measurement.schema.tag_keys {
                     tags.insert(String::from_utf8_lossy(key).into_owned());
@@ -380,7 +390,7 @@ fn typed(name: &str, found: Type) -> Expr {
 }
 
 /// Spells wildcards and patterns out.
-fn expand(compiled: Compiled, sources: Vec<ResolvedSource>) -> Result<Resolved> {
+async fn expand(compiled: Compiled, sources: Vec<ResolvedSource>, pace: &Pace) -> Result<Resolved> {
     let mut field_wildcard = false;
     for field in &compiled.statement.fields {
         field.expr.walk(&mut |expr| field_wildcard |= is_wild(expr));
@@ -390,7 +400,7 @@ fn expand(compiled: Compiled, sources: Vec<ResolvedSource>) -> Result<Resolved> 
     let mut dimensions: Vec<String> = Vec::new();
     let (mut known, mut tags) = Default::default();
     if field_wildcard || dimension_wildcard {
-        (known, tags) = fields_and_tags(&sources)?;
+        (known, tags) = fields_and_tags(&sources, pace).await?;
     }
     // Tags that are grouped by are no columns.
     let mut candidates: Vec<(String, Type)> = Vec::new();
@@ -412,10 +422,11 @@ fn expand(compiled: Compiled, sources: Vec<ResolvedSource>) -> Result<Resolved> 
         }
         candidates.sort_by(|a, b| a.0.cmp(&b.0));
     }
+    pace.spent(NAME_NS * candidates.len() as u64).await;
     if field_wildcard {
         let mut expanded = Vec::with_capacity(fields.len() + candidates.len());
         for field in fields {
-            expand_field(field, &candidates, &mut expanded)?;
+            expand_field(field, &candidates, &mut expanded, pace).await?;
         }
         fields = expanded;
     }
@@ -433,7 +444,12 @@ fn expand(compiled: Compiled, sources: Vec<ResolvedSource>) -> Result<Resolved> 
     Ok(Resolved { compiled, fields, dimensions, sources })
 }
 
-fn expand_field(field: Field, candidates: &[(String, Type)], out: &mut Vec<Field>) -> Result<()> {
+async fn expand_field(
+    field: Field,
+    candidates: &[(String, Type)],
+    out: &mut Vec<Field>,
+    pace: &Pace,
+) -> Result<()> {
     match &field.expr {
         Expr::Wildcard(kind) => {
             for (name, found) in candidates {
@@ -444,6 +460,7 @@ fn expand_field(field: Field, candidates: &[(String, Type)], out: &mut Vec<Field
                 };
                 if wanted {
                     out.push(Field { expr: typed(name, *found), alias: None });
+                    pace.spent(NAME_NS).await;
                 }
             }
         }
@@ -479,6 +496,7 @@ fn expand_field(field: Field, candidates: &[(String, Type)], out: &mut Vec<Field
                 let mut expr = field.expr.clone();
                 replace_innermost(&mut expr, typed(candidate, *found));
                 out.push(Field { expr, alias: Some(format!("{prefix}_{candidate}")) });
+                pace.spent(EXPANDED_NS).await;
             }
         }
         Expr::Binary(_) | Expr::Paren(_) => {

@@ -4,6 +4,9 @@ use futures_lite::future::{block_on, poll_once};
 use serde_json::json;
 
 use super::conformance_tests::{answer, write};
+use super::control::End;
+use super::error::QueryError;
+use super::exec::SelectStream;
 use super::result::{Cell, Cells, Collected, Series};
 use super::select::prepare;
 use super::source::memory::MemorySource;
@@ -390,4 +393,27 @@ fn planning_gives_way_where_a_wildcard_stands_for_thousands_of_fields() {
     ] {
         assert_eq!(is_planned_at_once(&source, query), at_once, "{query}");
     }
+}
+
+/// Each open source may hold a thousand rows and buffers of other cores.
+#[test]
+fn a_query_of_many_sources_that_fails_lets_go_of_them_in_steps() {
+    let source = source("m v=1 10", "");
+    let text = format!("SELECT v FROM {}", ["m"; 1_000].join(", "));
+    let Ok(Statement::Select(statement)) = parse_statement(&text) else { panic!("a SELECT") };
+    let control = Control::new(Limits::default());
+    let context =
+        Context { defaults: Defaults { database: "db".to_owned(), ..Defaults::default() }, now: 0, control };
+    let (plan, _) = block_on(prepare(&source, &statement, &context)).expect("it can be planned");
+    let mut stream = SelectStream::new(&plan, &source, context.control.clone(), 0);
+    assert!(block_on(stream.next()).is_ok_and(|batch| batch.is_some()), "all are open");
+    context.control.end(End::Killed);
+    let mut ending = stream.next();
+    let (mut steps, mut end) = (0, None);
+    while end.is_none() {
+        steps += 1;
+        end = block_on(poll_once(ending.as_mut()));
+    }
+    assert_eq!(end.and_then(Result::err), Some(QueryError::Killed));
+    assert!(steps > 20, "{steps} steps");
 }

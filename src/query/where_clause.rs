@@ -1,12 +1,37 @@
 //! A WHERE clause for one measurement: a choice of series, by their tags, and a choice of rows.
 
+use std::borrow::Cow;
+
 use tidemark_engine::scan::request::{Expr as ScanExpr, TagFilter};
 
 use crate::influxql::ast::{BinaryOp, DataType, Expr, VarRef};
 
 use super::error::Result;
 use super::eval::scan_expr;
-use super::rewrite::MeasurementAt;
+use super::rewrite::{MeasurementAt, ResolvedSource, type_in};
+use super::types::{Type, data_type};
+
+/// A condition whose names that are fields in any of the sources are so in all.
+pub fn typed<'a>(condition: &'a Expr, sources: &[ResolvedSource]) -> Cow<'a, Expr> {
+    let kind_of = |var: &VarRef| {
+        let kind = type_in(sources, var);
+        (var.data_type.is_none() && !var.is_time() && kind != Type::Tag).then(|| data_type(kind))?
+    };
+    let mut is_typed = true;
+    condition.walk(&mut |expr| is_typed &= !matches!(expr, Expr::VarRef(var) if kind_of(var).is_some()));
+    if is_typed {
+        return Cow::Borrowed(condition);
+    }
+    let mut typed = condition.clone();
+    typed.walk_mut(&mut |expr| {
+        if let Expr::VarRef(var) = expr
+            && let Some(kind) = kind_of(var)
+        {
+            var.data_type = Some(kind);
+        }
+    });
+    Cow::Owned(typed)
+}
 
 /// A condition as a choice of series and a choice of rows.
 pub fn split_condition(
@@ -77,11 +102,10 @@ pub fn tag_filter(condition: &Expr, at: &MeasurementAt) -> Option<TagFilter> {
     match condition.unparenthesized() {
         Expr::Boolean(constant) => Some(TagFilter::Constant(*constant)),
         Expr::Binary(binary) => match binary.op {
-            BinaryOp::And => {
-                Some(TagFilter::all([tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
-            }
-            BinaryOp::Or => {
-                Some(TagFilter::any([tag_filter(&binary.left, at)?, tag_filter(&binary.right, at)?]))
+            op @ (BinaryOp::And | BinaryOp::Or) => {
+                let operands = condition.unparenthesized().operands(op).into_iter();
+                let filters: Option<Vec<_>> = operands.map(|operand| tag_filter(operand, at)).collect();
+                filters.map(if op == BinaryOp::And { TagFilter::all } else { TagFilter::any })
             }
             op => {
                 let (var, value) = match (binary.left.unparenthesized(), binary.right.unparenthesized()) {
@@ -110,5 +134,53 @@ pub fn tag_filter(condition: &Expr, at: &MeasurementAt) -> Option<TagFilter> {
             }
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemark_engine::model::FieldType;
+    use tidemark_engine::scan::request::MeasurementSchema;
+
+    use super::*;
+    use crate::influxql::parse_expr;
+    use crate::query::source::Place;
+
+    fn measurement() -> MeasurementAt {
+        let schema = MeasurementSchema {
+            measurement: b"m".to_vec(),
+            fields: vec![(b"v".to_vec(), FieldType::Integer)],
+            tag_keys: vec![b"a".to_vec(), b"b".to_vec()],
+        };
+        let place = Place { database: "db".to_owned(), retention_policy: "autogen".to_owned() };
+        MeasurementAt { place, schema, fields_elsewhere: Vec::new() }
+    }
+
+    #[test]
+    fn a_condition_on_tags_alone_is_not_copied_and_names_of_fields_get_their_type() {
+        let at = measurement();
+        let sources = [ResolvedSource::Measurement(at)];
+        let condition = parse_expr("a = 'x' OR b = 'y' OR v::float > 1").expect("parses");
+        assert!(matches!(typed(&condition, &sources), Cow::Borrowed(_)));
+        let condition = parse_expr("a = 'x' OR v > 1").expect("parses");
+        let expected = parse_expr("a = 'x' OR v::integer > 1").expect("parses");
+        assert_eq!(typed(&condition, &sources).into_owned(), expected);
+    }
+
+    #[test]
+    fn chains_of_one_operator_are_one_list() {
+        let equal = |name: &str, value: &str| TagFilter::Equal {
+            name: name.as_bytes().to_vec(),
+            value: value.as_bytes().to_vec(),
+        };
+        let or = |values: &[&str]| TagFilter::Or(values.iter().map(|value| equal("a", value)).collect());
+        let filter = |text: &str| tag_filter(&parse_expr(text).expect("parses"), &measurement());
+        assert_eq!(
+            filter("a = '1' OR a = '2' OR a = '3' OR (a = '4' OR a = '5')"),
+            Some(or(&["1", "2", "3", "4", "5"]))
+        );
+        let both = TagFilter::And(vec![equal("b", "0"), or(&["1", "2"])]);
+        assert_eq!(filter("b = '0' AND (a = '1' OR a = '2')"), Some(both));
+        assert_eq!(filter("a = '1' OR v = 2"), None);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use tidemark_engine::pace::Pace;
+
 use super::Result;
 use crate::cores::Cores;
 use crate::line_protocol::{Precision, format};
@@ -14,11 +16,15 @@ pub struct IntoWriter<'a> {
     writer: &'a Rc<Writer<Owners>>,
     cores: &'a Cores,
     lines: Vec<u8>,
+    pace: Pace,
 }
+
+/// Nanoseconds, about, that a field of a line takes.
+const FIELD_NS: u64 = 50;
 
 impl<'a> IntoWriter<'a> {
     pub fn new(writer: &'a Rc<Writer<Owners>>, cores: &'a Cores) -> Self {
-        Self { writer, cores, lines: Vec::new() }
+        Self { writer, cores, lines: Vec::new(), pace: Pace::new() }
     }
 
     /// One row as a line; a row without a value is none.
@@ -57,6 +63,7 @@ impl PointWriter for IntoWriter<'_> {
         self.lines.clear();
         for row in 0..rows.times.len() {
             self.line(&key, &rows, row);
+            self.pace.spent(FIELD_NS * (rows.columns.len() as u64 + 1)).await;
         }
         let request = WriteRequest {
             database: &rows.place.database,

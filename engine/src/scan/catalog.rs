@@ -163,12 +163,10 @@ impl<D: Disk> Asking<'_, D> {
                 for file in &shard.files {
                     if file.span().overlaps(&self.request.time) {
                         let schema = file.reader.schema().await?;
-                        let known = schema.fields_of(name).into_iter();
-                        let known = known.map(|(_, field, field_type)| (field.to_vec(), field_type));
-                        if file.masks.is_some() {
-                            masked.extend(known)
-                        } else {
-                            fields.extend(known)
+                        let known = if file.masks.is_some() { &mut masked } else { &mut fields };
+                        for (_, field, field_type) in schema.fields_of(name) {
+                            known.insert((field.to_vec(), field_type));
+                            self.pace.spent(NAME_NS).await;
                         }
                         if !self.must_walk(&sources) {
                             tag_keys.extend(schema.tag_keys_of(name).into_iter().map(<[u8]>::to_vec));

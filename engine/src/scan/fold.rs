@@ -59,7 +59,9 @@ enum Answer {
 /// Nanoseconds, about, that folding a value takes: what is told to the pace.
 const FOLD_UNITS: u64 = 2;
 /// Units of a call, however few rows it is given.
-const FOLD_CALL_UNITS: u64 = 30;
+const FOLD_CALL_UNITS: u64 = 100;
+/// Units of a call that is answered from what is known of a block.
+const ANSWER_UNITS: u64 = 60;
 
 impl<D: Disk> Fold<'_, D> {
     pub fn state(&self) -> FoldState {
@@ -217,6 +219,7 @@ impl<D: Disk> Fold<'_, D> {
         let mut read = Vec::new();
         let mut extremes = Vec::new();
         for call in calls.iter().copied() {
+            self.sources.pace.spent(ANSWER_UNITS).await;
             match self.answer(state, slot, call, &unread) {
                 Answer::Done => {}
                 Answer::Found => {
@@ -298,13 +301,10 @@ impl<D: Disk> Fold<'_, D> {
             }
         }
         let rows = cursor.read(self.sources, unread, &wanted).await?;
-        self.sources
-            .pace
-            .spent(300 + (FOLD_CALL_UNITS + FOLD_UNITS * rows.len() as u64) * calls.len() as u64)
-            .await;
         let finder = rows.finder();
         let mut there = Vec::with_capacity(calls.len());
         for call in calls {
+            self.sources.pace.spent(FOLD_CALL_UNITS + FOLD_UNITS * rows.len() as u64).await;
             let Output::Field { wanted, as_type, cast } = &self.projection.outputs[self.calls[*call].column]
             else {
                 there.push(false);

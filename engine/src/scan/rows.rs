@@ -31,6 +31,9 @@ pub const TOP_ROWS_MAX: u64 = 4096;
 const KEPT_ROWS_MIN: u64 = 16;
 /// Units of work per value brought into an answer.
 const ROW_UNITS: u64 = 8;
+/// The same per piece of a series, and per column of it, however few rows it has.
+const PIECE_UNITS: u64 = 500;
+const COLUMN_UNITS: u64 = 40;
 
 /// What all series of a scan are read by.
 pub struct Reading<'a, D: Disk> {
@@ -126,7 +129,9 @@ impl SeriesRows {
                     (rows, Some(unread), is_cut)
                 }
             };
-            reading.sources.pace.spent(ROW_UNITS * (stored.len() * (wanted.len() + 1)) as u64).await;
+            let columns = reading.projection.outputs.len() as u64 + 1;
+            let units = PIECE_UNITS + (COLUMN_UNITS + ROW_UNITS * stored.len() as u64) * columns;
+            reading.sources.pace.spent(units).await;
             let mut rows = reading.projection.project(&self.projection, stored);
             if rows.is_empty() {
                 continue;

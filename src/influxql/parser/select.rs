@@ -1,5 +1,7 @@
 //! SELECT, EXPLAIN, and the clauses other statements share with them.
 
+use std::sync::Arc;
+
 use super::*;
 
 impl Parser<'_> {
@@ -17,7 +19,7 @@ impl Parser<'_> {
             fields,
             target,
             sources,
-            condition,
+            condition: condition.map(Arc::new),
             dimensions,
             fill,
             sort_fields,

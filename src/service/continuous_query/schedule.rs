@@ -8,6 +8,8 @@
 //! A run that is due computes every window from `FOR` before the next run up to now, so runs that were missed are made up
 //! for by the next one. Windows before the next run's range are settled: points that come into them are late.
 
+use std::sync::Arc;
+
 use chrono_tz::Tz;
 use tidemark_engine::model::TimeRange;
 
@@ -126,17 +128,18 @@ impl Definition {
         let mut select = self.select.clone();
         let clock = Clock { now, zone: self.windows.zone };
         let (condition, _) =
-            condition::split(select.condition.as_ref(), clock).map_err(|error| error.to_string())?;
+            condition::split(select.condition.as_deref(), clock).map_err(|error| error.to_string())?;
         let bound = |op, time| Expr::binary(op, Expr::var("time"), Expr::Time(time));
         let time = Expr::binary(
             BinaryOp::And,
             bound(BinaryOp::GreaterEqual, range.start),
             bound(BinaryOp::Less, range.end),
         );
-        select.condition = Some(match condition {
+        let condition = match condition {
             Some(other) => Expr::binary(BinaryOp::And, Expr::Paren(Box::new(other)), time),
             None => time,
-        });
+        };
+        select.condition = Some(Arc::new(condition));
         Ok(Statement::Select(Box::new(select)))
     }
 
