@@ -11,7 +11,7 @@
 //! `types.db` names the values of a type. A point has the measurement `plugin_name` and the field `value`; where
 //! `parse-multivalue-plugin` says "join", the measurement `plugin` and a field for each value.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::rc::Rc;
@@ -20,12 +20,14 @@ use std::time::Duration;
 use tidemark_engine::model::{TIME_MAX, Value};
 use tidemark_net::socket::udp::Datagrams;
 
+use self::auth_file::AuthFile;
 use self::protection::{Level, Protection};
 use super::batch::{Batches, add};
 use super::udp::Source;
 use crate::line_protocol::format;
 use crate::runtime::Runtime;
 
+pub mod auth_file;
 pub mod protection;
 
 /// Pause after a receive that failed, so that a broken socket does not take a core.
@@ -84,7 +86,9 @@ pub struct Settings {
 
 /// One listener's part on one core.
 pub struct CollectdInput {
-    pub settings: Settings,
+    pub settings: RefCell<Settings>,
+    /// Has the users of the settings.
+    pub auth_file: AuthFile,
     pub batches: Rc<Batches>,
     pub runtime: Runtime,
     pub counters: CollectdCounters,
@@ -118,8 +122,11 @@ impl CollectdInput {
 
     async fn take(&self, datagram: &[u8]) {
         add(&self.counters.bytes, datagram.len() as u64);
+        if let Some(users) = self.auth_file.changed(&self.runtime).await {
+            self.settings.borrow_mut().protection.users = users;
+        }
         let mut reader = Reader { now: self.runtime.wall_ns(), ..Reader::default() };
-        if reader.read(datagram, &self.settings, Level::None).is_none() {
+        if reader.read(datagram, &self.settings.borrow(), Level::None).is_none() {
             add(&self.counters.datagrams_bad, 1);
             return;
         }

@@ -18,6 +18,7 @@ use crate::config::{self, Config, socket_address};
 use crate::cores::{TaggedStats, counters};
 use crate::http::Http;
 use crate::input::batch::{self, BatchCounters, Batches};
+use crate::input::collectd::auth_file::AuthFile;
 use crate::input::collectd::protection::{Level, Protection, Users};
 use crate::input::collectd::{self, Types};
 use crate::input::graphite::template::Templates;
@@ -383,7 +384,8 @@ fn start_collectd(
         batch_timeout: section.batch_timeout.std(),
     };
     let input = Rc::new(collectd::CollectdInput {
-        settings,
+        settings: RefCell::new(settings),
+        auth_file: AuthFile::new(&section.auth_file),
         batches: Batches::start(batching, Rc::clone(&http.writer), runtime),
         runtime: runtime.clone(),
         counters: collectd::CollectdCounters::default(),

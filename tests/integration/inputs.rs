@@ -109,6 +109,25 @@ fn collectd_datagrams_come_as_the_listener_asks_for_them() {
     wait_for(&client, "", "SHOW STATS FOR 'collectd'", r#""values":[[0,0,143,1,1,0,0,0]]"#);
     socket.send_to(&bytes(&format!("02000029{rest}{plain}")), ("127.0.0.1", port)).expect("sent");
     wait_for(&client, "collectd", "SELECT * FROM load_v", r#"[[1500000000000000000,"h","load",1.5]]"#);
+    // Who may send is asked again, once a second at most, when the file has changed.
+    let bad = || {
+        let stats = client.query("", "SHOW STATS FOR 'collectd'");
+        stats.split_once("\"values\":[[").expect("values").1.split(',').nth(4).map(str::to_owned)
+    };
+    let (mut before, deadline) = (bad(), Instant::now() + Duration::from_secs(20));
+    for users in ["bob: bu1lder\n", "alice: w0nderl4nd\n"] {
+        file("users", users);
+        loop {
+            assert!(Instant::now() < deadline, "{users} is not noticed");
+            socket.send_to(&bytes(&format!("02000029{rest}{plain}")), ("127.0.0.1", port)).expect("sent");
+            std::thread::sleep(Duration::from_millis(200));
+            let now = bad();
+            if (now == before) == users.starts_with("alice") {
+                break;
+            }
+            before = now;
+        }
+    }
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
