@@ -432,7 +432,7 @@ mod tests {
         let clock = Clock { now: 1, zone: None };
         for (text, is_left) in [
             ("a = 'x' OR b != 'y' AND c =~ /z/ OR v > 1 AND v <= 2.5", true),
-            ("host = 'h'", true),
+            ("host = 'h' OR day = '2016-01-01'", true),
             ("(a = 'x' OR b = 'y')", false),
             ("time > 0 AND a = 'x'", false),
             ("'x' = a", false),

@@ -1,13 +1,16 @@
 //! The `auth-file` of a listener while it runs: read again when it has changed, as collectd's own servers do.
 
 use std::cell::{Cell, RefCell};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::protection::Users;
 use crate::runtime::Runtime;
 
 /// Between two looks at the file.
 const LOOKS_NS: u64 = 1_000_000_000;
+
+/// That thread may have passwords to check: datagrams do not wait for all of them, the next look finds the change.
+const WAIT: Duration = Duration::from_millis(100);
 
 /// When a file was changed, and its length; `None`: it cannot be looked at.
 type Stamp = Option<(SystemTime, u64)>;
@@ -34,7 +37,12 @@ impl AuthFile {
         }
         self.next_look_ns.set(now + LOOKS_NS);
         let (path, seen) = (self.path.clone(), *self.seen.borrow());
-        let (stamp, users) = runtime.offload(move || look(&path, seen)).await??;
+        let looking = runtime.offload(move || look(&path, seen));
+        let waiting = async {
+            runtime.sleep(WAIT).await;
+            None
+        };
+        let (stamp, users) = futures_lite::future::or(looking, waiting).await??;
         *self.seen.borrow_mut() = Some(stamp);
         Some(users.unwrap_or_else(|error| {
             // Where there never was a file, nobody expected one.
