@@ -28,6 +28,18 @@ struct Inner {
     pace: Pace,
     /// Woken by an end: who waits for data learns of it at once.
     waiting: RefCell<Option<Waker>>,
+    /// Who lets go of what the query holds, in steps.
+    leaving: Cell<usize>,
+}
+
+/// While it lives, something lets go of what the query holds; see [`Control::leaving`].
+pub struct Leaving(Control);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let leaving = &self.0.inner.leaving;
+        leaving.set(leaving.get() - 1);
+    }
 }
 
 /// Why a query was ended from outside.
@@ -51,6 +63,7 @@ impl Control {
                 scans_peak: Cell::new(0),
                 pace: Pace::new(),
                 waiting: RefCell::default(),
+                leaving: Cell::new(0),
             }),
         }
     }
@@ -70,16 +83,24 @@ impl Control {
         }
     }
 
-    /// Waits for the end from outside; its error. One waiter at a time.
+    /// Waits for the end from outside; its error. Of one task: only the last one that asked is woken. Whoever drops the
+    /// work then would drop all it holds at once, so while something lets go of that in steps this does not answer; the
+    /// work's own error follows.
     pub async fn ended(&self) -> QueryError {
         poll_fn(|cx| match self.check() {
-            Err(error) => Poll::Ready(error),
-            Ok(()) => {
+            Err(error) if self.inner.leaving.get() == 0 => Poll::Ready(error),
+            _ => {
                 *self.inner.waiting.borrow_mut() = Some(cx.waker().clone());
                 Poll::Pending
             }
         })
         .await
+    }
+
+    /// What the query holds is let go of, in steps, until the result is dropped.
+    pub fn leaving(&self) -> Leaving {
+        self.inner.leaving.set(self.inner.leaving.get() + 1);
+        Leaving(self.clone())
     }
 
     pub fn is_ended(&self) -> bool {
@@ -194,6 +215,20 @@ mod tests {
         control.end(End::Killed);
         assert!(woken.0.load(Ordering::Relaxed));
         assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Ready(QueryError::Killed));
+    }
+
+    #[test]
+    fn who_waits_for_an_end_is_not_answered_while_what_the_query_holds_is_let_go_of() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let control = control(0, 0);
+        let mut waiting = pin!(control.ended());
+        control.end(End::Timeout);
+        let (outer, inner) = (control.leaving(), control.leaving());
+        assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Pending);
+        drop(inner);
+        assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Pending);
+        drop(outer);
+        assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Ready(QueryError::Timeout));
     }
 
     #[test]

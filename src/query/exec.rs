@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use futures_lite::future::or;
 use tidemark_engine::model::{Column, ColumnData, FieldType, Value};
 
 use crate::influxql::ast::Fill;
@@ -84,9 +85,11 @@ impl<'a, D: DataSource> SelectStream<'a, D> {
     /// The next rows; their columns are the plan's outputs, their tags the outer dimensions. After an error there are none.
     pub fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<RowBatch>>> + '_>> {
         Box::pin(async move {
-            let next = self.find_next().await;
+            let control = self.control.clone();
+            let next = or(self.find_next(), async { Err(control.ended().await) }).await;
             if next.is_err() {
                 // Thousands of open scans that end at once would hold the core.
+                let _leaving = control.leaving();
                 self.lanes.let_go().await;
             }
             next

@@ -1,6 +1,8 @@
 //! SELECTs against [`super::source::memory`], with answers recorded from influxd 1.6.7 where its rules are hard to guess.
 
-use futures_lite::future::{block_on, poll_once};
+use std::pin::{Pin, pin};
+
+use futures_lite::future::{block_on, or, poll_once};
 use serde_json::json;
 
 use super::conformance_tests::{answer, write};
@@ -395,25 +397,38 @@ fn planning_gives_way_where_a_wildcard_stands_for_thousands_of_fields() {
     }
 }
 
+/// Polls until there is a result: how often, and the result.
+fn polled<T>(mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> (usize, T) {
+    (1..).find_map(|polls| Some((polls, block_on(poll_once(future.as_mut()))?))).expect("a result")
+}
+
 /// Each open source may hold a thousand rows and buffers of other cores.
 #[test]
-fn a_query_of_many_sources_that_fails_lets_go_of_them_in_steps() {
+fn a_query_of_many_sources_that_fails_or_is_ended_while_it_waits_lets_go_of_them_in_steps() {
     let source = source("m v=1 10", "");
     let text = format!("SELECT v FROM {}", ["m"; 1_000].join(", "));
     let Ok(Statement::Select(statement)) = parse_statement(&text) else { panic!("a SELECT") };
-    let control = Control::new(Limits::default());
-    let context =
-        Context { defaults: Defaults { database: "db".to_owned(), ..Defaults::default() }, now: 0, control };
-    let (plan, _) = block_on(prepare(&source, &statement, &context)).expect("it can be planned");
-    let mut stream = SelectStream::new(&plan, &source, context.control.clone(), 0);
-    assert!(block_on(stream.next()).is_ok_and(|batch| batch.is_some()), "all are open");
-    context.control.end(End::Killed);
-    let mut ending = stream.next();
-    let (mut steps, mut end) = (0, None);
-    while end.is_none() {
-        steps += 1;
-        end = block_on(poll_once(ending.as_mut()));
+    for is_waiting in [false, true] {
+        let control = Control::new(Limits::default());
+        let defaults = Defaults { database: "db".to_owned(), ..Defaults::default() };
+        let context = Context { defaults, now: 0, control: control.clone() };
+        source.chunks_left.set(None);
+        let (plan, _) = block_on(prepare(&source, &statement, &context)).expect("it can be planned");
+        let mut stream = SelectStream::new(&plan, &source, control.clone(), 0);
+        source.chunks_left.set(is_waiting.then_some(1_500));
+        if !is_waiting {
+            assert!(block_on(stream.next()).is_ok_and(|batch| batch.is_some()), "all are open");
+        }
+        // As a statement is run: who waits for the end as well must leave it the time.
+        let mut ending = pin!(or(stream.next(), async { Err(control.ended().await) }));
+        if is_waiting {
+            for _ in 0..10_000 {
+                assert!(block_on(poll_once(ending.as_mut())).is_none(), "half of them are open");
+            }
+        }
+        control.end(End::Killed);
+        let (steps, end) = polled(ending);
+        assert_eq!(end.err(), Some(QueryError::Killed));
+        assert!(steps > 20, "{steps} steps, waiting: {is_waiting}");
     }
-    assert_eq!(end.and_then(Result::err), Some(QueryError::Killed));
-    assert!(steps > 20, "{steps} steps");
 }

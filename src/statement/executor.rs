@@ -184,17 +184,14 @@ impl Executor {
             sink.message("warning", &warning).await?;
         }
         let run = self.run(statement, asked, control.clone(), sink);
-        let result = match inner.timeout {
-            None => until_ended(&control, run).await,
-            Some(most) => {
-                let left = time_left(most, asked.since_ns, started_ns);
-                let ended = runtime.timeout(left, until_ended(&control, run)).await;
-                ended.unwrap_or_else(|| {
-                    control.end(End::Timeout);
-                    Err(QueryError::Timeout)
-                })
+        let time = async {
+            if let Some(most) = inner.timeout {
+                runtime.sleep(time_left(most, asked.since_ns, started_ns)).await;
+                control.end(End::Timeout);
             }
+            std::future::pending().await
         };
+        let result = futures_lite::future::or(until_ended(&control, run), time).await;
         // What other cores did for it and nobody waits for ends now: whoever asks next finds its memory free.
         inner.cores.given_up_are_over().await;
         let took_ns = runtime.monotonic_ns() - started_ns;

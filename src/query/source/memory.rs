@@ -1,7 +1,9 @@
 //! Data in memory behind [`DataSource`], for tests: plain maps, read the obvious way, spread over two pretended cores.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use tidemark_engine::Result as EngineResult;
 use tidemark_engine::model::{Column, FieldType, TimeRange, Value, series_key};
@@ -25,6 +27,8 @@ pub struct MemorySource {
     rows: BTreeMap<Place, BTreeMap<Vec<u8>, BTreeMap<i64, Fields>>>,
     /// What a measurement's reading is said to cost, beside the series and values there are.
     pub files: ScanCost,
+    /// Chunks of scans that are still given; after them the scans wait for ever. `None`: all there are.
+    pub chunks_left: Rc<Cell<Option<usize>>>,
 }
 
 /// How many streams a scan gives.
@@ -107,11 +111,18 @@ impl MemorySource {
 }
 
 /// Chunks made beforehand.
-pub struct MemoryStream(VecDeque<ScanChunk>);
+pub struct MemoryStream {
+    chunks: VecDeque<ScanChunk>,
+    left: Rc<Cell<Option<usize>>>,
+}
 
 impl ChunkStream for MemoryStream {
     async fn next(&mut self) -> EngineResult<Option<ScanChunk>> {
-        Ok(self.0.pop_front())
+        match self.left.get() {
+            Some(0) => std::future::pending().await,
+            left => self.left.set(left.map(|left| left - 1)),
+        }
+        Ok(self.chunks.pop_front())
     }
 
     fn peak_bytes(&self) -> u64 {
@@ -207,7 +218,8 @@ impl DataSource for MemorySource {
     async fn scan(&self, place: &Place, request: &ScanRequest) -> Result<Vec<MemoryStream>> {
         let mut streams = Vec::new();
         for core in 0..CORES {
-            streams.push(MemoryStream(self.scan_core(place, request, core)?));
+            let (chunks, left) = (self.scan_core(place, request, core)?, self.chunks_left.clone());
+            streams.push(MemoryStream { chunks, left });
         }
         Ok(streams)
     }
