@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tidemark_engine::cache::Cache;
+use tidemark_engine::cache::{Cache, Part, ReusedRows};
 use tidemark_engine::index::active::{ActiveIndex, sorted_positions};
 use tidemark_engine::model::batch::put_value;
 use tidemark_engine::model::{Batch, BatchBuilder, FieldType, TimeRange, Value, series_key};
@@ -53,6 +53,18 @@ fn batches(series: usize, count: usize) -> Vec<Batch> {
         .collect()
 }
 
+/// Reads all series as a snapshot does.
+fn read_all(index: &ActiveIndex, cache: &Cache) {
+    let mut rows = ReusedRows::default();
+    for position in 0..index.len() as u32 {
+        let Some(mut walk) = cache.begin_reading(index, position, Part::ALL, &mut rows) else { continue };
+        while !walk.is_at_end() {
+            cache.read_on(index, &mut walk, Part::ALL, &mut rows);
+        }
+        black_box(rows.len());
+    }
+}
+
 fn bench(criterion: &mut Criterion) {
     for series in [100, 4000] {
         let batches = batches(series, 100);
@@ -84,6 +96,15 @@ fn bench(criterion: &mut Criterion) {
                 }
             });
         });
+        group.bench_function("read", |bencher| bencher.iter(|| read_all(&index, &cache)));
+        // Every second batch passes the one before, as those of two connections do.
+        let (mut index, mut cache) = (ActiveIndex::new(), Cache::new());
+        for pair in batches.chunks(2) {
+            for batch in pair.iter().rev() {
+                cache.insert(&mut index, batch, &[]);
+            }
+        }
+        group.bench_function("read_passed", |bencher| bencher.iter(|| read_all(&index, &cache)));
         group.finish();
     }
 

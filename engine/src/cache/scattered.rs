@@ -121,6 +121,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_rows_out_of_order_those_within_a_span_are_read_in_steps() {
+        let (index, cache) = cache();
+        let position = index.find(SeriesKey::build(b"m", &[]).hash(), b"m").expect("it was written");
+        let mut reused = ReusedRows::default();
+        for (start, end) in [(0, 1), (104, 108), (5_000, 15_000), (19_999, 30_000), (20_000, 30_000)] {
+            let span = TimeRange::new(start, end);
+            let part = Part { time: Some(span), wanted: None };
+            let mut walk = cache.begin_reading(&index, position, part, &mut reused).expect("there are rows");
+            while !walk.is_at_end() {
+                cache.read_on(&index, &mut walk, part, &mut reused);
+            }
+            let times: Vec<i64> = (start..end.min(20_000)).collect();
+            assert_eq!(reused.times, times);
+            let newest = times.iter().map(|time| 2 * time + i64::from(time % 100 == 7));
+            let read = (0..times.len()).map(|at| reused.columns[0].get(at));
+            assert!(read.eq(newest.map(|value| Some(Value::Integer(value)))), "{start} to {end}");
+        }
+    }
+
     /// Each time is there several times over, one of them more often than rows are read in a step.
     #[test]
     fn many_rows_anywhere_are_ordered_and_merged_in_short_steps_and_half_way_may_be_given_up() {
