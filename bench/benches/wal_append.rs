@@ -13,7 +13,8 @@ use futures_lite::future::block_on;
 use tidemark_engine::disk::{AlignedBuffer, DirEntry, Disk, DiskFile, OpenMode};
 use tidemark_engine::error::Result;
 use tidemark_engine::journal::{Compression, JournalOptions};
-use tidemark_engine::model::batch::{BatchBuilder, put_varint, zigzag};
+use tidemark_engine::model::BatchBuilder;
+use tidemark_engine::model::varint::{put_varint, zigzag};
 use tidemark_engine::model::{Batch, FieldType, ShardGroupId, ShardId, series_key};
 use tidemark_engine::wal::{Entry, Wal, WalOptions, WalReplay};
 

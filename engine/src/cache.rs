@@ -25,7 +25,8 @@ mod transposed;
 
 use crate::index::active::{ActiveIndex, NO_POSITION, SeriesPosition, ShapePosition};
 use crate::limits::CACHE_GENERATION_BYTES_MAX;
-use crate::model::batch::{copy_values, take_varint, varint_length, write_varint, zigzag};
+use crate::model::batch::copy_values;
+use crate::model::varint::{take_varint, varint_length, write_varint, zigzag};
 use crate::model::{Batch, TimeRange};
 use crate::prefetch::prefetch;
 use lists::Lists;

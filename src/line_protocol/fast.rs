@@ -463,7 +463,7 @@ impl<'a> Output<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tidemark_engine::model::batch::put_varint;
+    use tidemark_engine::model::varint::put_varint;
 
     proptest! {
         #[test]

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
-use tidemark_engine::model::batch::{put_varint, zigzag};
+use tidemark_engine::model::varint::{put_varint, zigzag};
 use tidemark_engine::model::{FieldType, series_key};
 
 use super::number;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tidemark_engine::model::batch::{put_varint, take_varint, unzigzag, zigzag};
+use tidemark_engine::model::varint::{put_varint, take_varint, unzigzag, zigzag};
 use tidemark_engine::model::{DatabaseId, NodeId, RetentionPolicyId, ShardGroupId, ShardId, TimeRange};
 use tidemark_engine::scan::request::TagFilter;
 

@@ -6,7 +6,7 @@ use super::{
     CHUNK_HEADER_BYTES, Cache, LONG, LONG_HEADER_BYTES, PAGE_BITS, PAGE_BYTES, RowList, le_u32, take,
 };
 use crate::index::active::{ActiveIndex, SeriesPosition, ShapePosition};
-use crate::model::batch::unzigzag;
+use crate::model::varint::unzigzag;
 use crate::model::{Rows, TimeRange};
 use crate::prefetch::prefetch;
 

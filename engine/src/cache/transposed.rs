@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::scattered::Scattered;
 use super::take;
 use crate::index::active::{Shape, ShapePosition};
-use crate::model::batch::{take_value, unzigzag, value_length};
+use crate::model::batch::{take_value, value_length};
+use crate::model::varint::unzigzag;
 use crate::model::{Column, ColumnData, Field, FieldType, Rows, Value};
 
 /// Rows of one series after the other in the same columns, as long as they are of one shape.

@@ -6,13 +6,13 @@
 //!   in nanoseconds are mostly whole seconds: a minute takes two bytes instead of six.
 
 use super::DecodeError;
-pub use crate::model::batch::{put_varint, unzigzag, zigzag};
+pub use crate::model::varint::{put_varint, unzigzag, zigzag};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
 #[inline]
 pub fn take_varint(bytes: &mut &[u8]) -> Result<u64> {
-    crate::model::batch::take_varint(bytes).ok_or(DecodeError("varint"))
+    crate::model::varint::take_varint(bytes).ok_or(DecodeError("varint"))
 }
 
 /// A varint that counts something: at most `max`.

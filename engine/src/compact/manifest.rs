@@ -17,7 +17,7 @@ use crate::checksum;
 use crate::compact::tombstone::{Predicate, Tombstone, take_byte};
 use crate::disk::{AlignedBuffer, DirEntry, Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
-use crate::model::batch::{put_varint, take_varint, unzigzag, zigzag};
+use crate::model::varint::{put_varint, take_varint, unzigzag, zigzag};
 
 const MAGIC: &[u8; 4] = b"TMMF";
 const FORMAT: u32 = 1;

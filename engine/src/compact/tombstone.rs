@@ -8,7 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::index::tag_filter::{TagMatcher, put_filter, take_filter};
-use crate::model::batch::{put_varint, take_varint, unzigzag, zigzag};
+use crate::model::varint::{put_varint, take_varint, unzigzag, zigzag};
 use crate::model::{TimeRange, series_key};
 use crate::scan::request::TagFilter;
 

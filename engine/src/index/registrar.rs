@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::fields::{FieldDefinition, FieldTypes};
 use crate::journal::{Damage, Journal, JournalOptions, Replay, ReplayReport};
-use crate::model::batch::put_varint;
+use crate::model::varint::put_varint;
 use crate::model::{FieldType, ShardGroupId};
 use crate::wait::Gate;
 

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use crate::error::{Error, Result};
-use crate::model::batch::{put_varint, take_varint};
 use crate::model::series_key;
+use crate::model::varint::{put_varint, take_varint};
 use crate::pace::Pace;
 use crate::scan::request::TagFilter;
 

@@ -14,6 +14,7 @@ pub mod rows;
 pub mod series_key;
 pub mod time;
 mod time_order;
+pub mod varint;
 
 pub use batch::{Batch, BatchBuilder, RowRef, SeriesTable, ShapeRef};
 pub use column::{Bitmap, Column, ColumnData, StringColumn};

@@ -141,7 +141,7 @@ impl Posting {
         positions.clear();
         positions.push(self.first);
         let (mut gaps, mut position) = (self.gaps.as_slice(), self.first);
-        while let Some(gap) = crate::model::batch::take_varint(&mut gaps) {
+        while let Some(gap) = crate::model::varint::take_varint(&mut gaps) {
             position += gap as u32;
             positions.push(position);
         }

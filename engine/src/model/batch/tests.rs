@@ -1,5 +1,6 @@
 //! Batches come back as they were built, and no bytes make reading one panic.
 
+use super::super::varint::varint_length;
 use super::*;
 use proptest::prelude::*;
 
