@@ -40,6 +40,7 @@ pub fn write_varint(out: &mut [u8], length: &mut usize, mut value: u64) {
     *length += 1;
 }
 
+/// Takes a varint off the front; `None`, and nothing is taken, where the bytes end within it or it has more than 64 bits.
 #[inline(always)]
 pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     if let [first, second, ..] = **bytes {
@@ -68,4 +69,46 @@ fn take_any_varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_length_of_a_varint_is_known_before_it_is_written() {
+        for value in (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1, u64::MAX >> bit]) {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            assert_eq!(varint_length(value), bytes.len(), "{value}");
+        }
+    }
+
+    proptest! {
+        /// Whatever their lengths: all lengths are as likely.
+        #[test]
+        fn varints_come_back_one_after_another(values in prop::collection::vec((any::<i64>(), 0..64u32), 1..20)) {
+            let values: Vec<i64> = values.into_iter().map(|(value, shift)| value >> shift).collect();
+            let (mut out, mut written, mut length) = (Vec::new(), [0; 200], 0);
+            for &value in &values {
+                put_varint(&mut out, zigzag(value));
+                write_varint(&mut written, &mut length, zigzag(value));
+            }
+            prop_assert_eq!(&out, &written[..length]);
+            let mut rest = out.as_slice();
+            for &value in &values {
+                prop_assert_eq!(take_varint(&mut rest).map(unzigzag), Some(value));
+            }
+            prop_assert!(rest.is_empty());
+        }
+
+        /// Short numbers take a way of their own; it tells the same of any bytes, and takes nothing of those it refuses.
+        #[test]
+        fn both_ways_to_read_a_varint_agree(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let (mut one, mut other) = (bytes.as_slice(), bytes.as_slice());
+            prop_assert_eq!(take_varint(&mut one), take_any_varint(&mut other));
+            prop_assert_eq!(one, other);
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! Batches come back as they were built, and no bytes make reading one panic.
 
-use super::super::varint::varint_length;
 use super::*;
 use proptest::prelude::*;
 
@@ -53,15 +52,6 @@ fn a_truncated_batch_is_refused_at_every_length() {
     let bytes = sample().into_bytes();
     for length in 0..bytes.len() {
         assert!(Batch::from_bytes(bytes[..length].to_vec()).is_err(), "{length}");
-    }
-}
-
-#[test]
-fn the_length_of_a_varint_is_known_before_it_is_written() {
-    for value in (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1, u64::MAX >> bit]) {
-        let mut bytes = Vec::new();
-        put_varint(&mut bytes, value);
-        assert_eq!(varint_length(value), bytes.len(), "{value}");
     }
 }
 
@@ -119,16 +109,5 @@ proptest! {
                 }
             }
         }
-    }
-
-    #[test]
-    fn varints_round_trip(value: u64, signed: i64) {
-        let mut out = Vec::new();
-        put_varint(&mut out, value);
-        put_varint(&mut out, zigzag(signed));
-        let mut rest = out.as_slice();
-        prop_assert_eq!(take_varint(&mut rest), Some(value));
-        prop_assert_eq!(take_varint(&mut rest).map(unzigzag), Some(signed));
-        prop_assert!(rest.is_empty());
     }
 }
