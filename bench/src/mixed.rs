@@ -1,14 +1,13 @@
 //! `mixed`: queries while points come in, and what each side does to the other.
 //!
-//! Over data written by `ingest` before:
-//! 1. writes as fast as they are taken, for long enough that snapshots and merges keep up: the machine's rate;
-//! 2. after a pause writes alone at a part of that rate;
-//! 3. after a pause the questions alone, one client, in turn;
-//! 4. both at once;
-//! 5. after a pause the questions alone again.
+//! Over data written by `ingest` before, first writes as fast as they are taken, for long enough that snapshots and merges
+//! keep up: the machine's rate. Then rounds, as the speed of a machine that is shared changes within minutes:
+//! 1. after a pause writes alone at a part of that rate;
+//! 2. after a pause the questions alone, one client, in turn;
+//! 3. both at once.
 //!
-//! The questions of 3 and 4 are about nearly the same data: what the first two parts write, months, comes before them. Asked
-//! before, they take a third less, which tells nothing of what writes do to them. What part 4 adds shows in 5.
+//! What one side does to the other is told by the medians of all rounds. The questions of 2 and 3 are about nearly the same
+//! data: what the writes as fast as they are taken brought, months, comes before them.
 //!
 //! The written points follow the loaded ones in time. Their bodies are made once; for every further pass the timestamps
 //! in them are moved on, so that no point comes twice.
@@ -50,8 +49,11 @@ pub struct Options {
     /// it leaves for later is not part of the machine's rate.
     #[arg(long, default_value_t = 60)]
     full_seconds: u64,
-    /// Seconds of each of the other four parts.
-    #[arg(long, default_value_t = 15)]
+    /// Rounds of writes, of questions, and of both.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of each of their parts.
+    #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Lines a write.
     #[arg(long, default_value_t = 10_000)]
@@ -70,7 +72,7 @@ pub struct Options {
     /// client on another machine does not: below 0 that wait is left out of what is measured. Takes root.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     asker_nice: i32,
-    /// Seconds before each part that follows writes, for files to be written and merged.
+    /// Seconds after writes, for files to be written and merged.
     #[arg(long, default_value_t = 15)]
     settle: u64,
     /// Also prints one line of JSON.
@@ -93,8 +95,47 @@ struct Asked {
     by_question: Vec<Histogram<u64>>,
 }
 
+/// What one round showed.
+struct Round {
+    alone: Written,
+    idle: Asked,
+    beside: Written,
+    loaded: Asked,
+    /// Of all processors, while both worked.
+    stolen_ticks: u64,
+}
+
+impl Round {
+    fn batch_p99_times(&self) -> f64 {
+        ms(&self.beside.latency_us, 0.99) / ms(&self.alone.latency_us, 0.99)
+    }
+
+    fn query_p99_times(&self) -> f64 {
+        ms(&self.loaded.all, 0.99) / ms(&self.idle.all, 0.99)
+    }
+}
+
 fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are valid")
+}
+
+fn ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    histogram.value_at_quantile(quantile) as f64 / 1e3
+}
+
+/// All of what the rounds saw of one kind.
+fn together<'a>(histograms: impl Iterator<Item = &'a Histogram<u64>>) -> Histogram<u64> {
+    let mut all = histogram();
+    for histogram in histograms {
+        let _ = all.add(histogram);
+    }
+    all
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    if figures.len() % 2 == 1 { figures[middle] } else { (figures[middle - 1] + figures[middle]) / 2.0 }
 }
 
 pub fn run(options: &Options) -> Result<(), String> {
@@ -121,60 +162,77 @@ pub fn run(options: &Options) -> Result<(), String> {
     let full = write(options, &mut bodies, &mut passes, pass_ns, 0.0, full_time)?;
     let rate = full.lines as f64 / full.seconds * options.part;
     let settle = || std::thread::sleep(Duration::from_secs(options.settle));
-    settle();
-    let alone = write(options, &mut bodies, &mut passes, pass_ns, rate, time)?;
-    settle();
-    let idle = ask(options, &AtomicBool::new(false), time)?;
-    let ended = AtomicBool::new(false);
-    let stolen_before = stolen_ticks();
-    let (beside, loaded) = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| ask(options, &ended, time * 4));
-        let beside = write(options, &mut bodies, &mut passes, pass_ns, rate, time);
-        ended.store(true, Ordering::Relaxed);
-        (beside, asking.join().expect("the asking thread panicked"))
-    });
-    let (beside, loaded) = (beside?, loaded?);
-    let stolen_ticks = stolen_ticks() - stolen_before;
-    settle();
-    let idle_after = ask(options, &AtomicBool::new(false), time)?;
-
-    let mut report = Report::default();
-    let ms = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-    report.text("server", &options.target.name);
-    report.text("load", format!("{:?} {} x {}", shape.kind, shape.hosts, shape.steps));
-    report.figure("points_per_second_full", full.lines as f64 / full.seconds);
-    report.figure("points_per_second_wanted", rate);
-    report.figure("points_per_second_alone", alone.lines as f64 / alone.seconds);
-    report.figure("points_per_second_beside", beside.lines as f64 / beside.seconds);
-    report.count("retries", full.retries + alone.retries + beside.retries);
-    for (name, histogram) in [("alone", &alone.latency_us), ("beside", &beside.latency_us)] {
-        report.figure(&format!("batch_ms_p50_{name}"), ms(histogram, 0.5));
-        report.figure(&format!("batch_ms_p99_{name}"), ms(histogram, 0.99));
-    }
-    report.figure("batch_p99_times", ms(&beside.latency_us, 0.99) / ms(&alone.latency_us, 0.99));
-    for (name, asked) in [("idle", &idle), ("loaded", &loaded), ("idle_after", &idle_after)] {
-        report.count(&format!("queries_{name}"), asked.all.len());
-        report.figure(&format!("query_ms_p50_{name}"), ms(&asked.all, 0.5));
-        report.figure(&format!("query_ms_p99_{name}"), ms(&asked.all, 0.99));
-        report.figure(&format!("query_ms_max_{name}"), ms(&asked.all, 1.0));
-    }
-    // In hundredths of a second of one CPU.
-    report.figure("stolen_percent_of_a_cpu", stolen_ticks as f64 / options.seconds as f64);
-    report.figure("query_p99_times", ms(&loaded.all, 0.99) / ms(&idle.all, 0.99));
-    report.figure("query_p99_times_idle_after", ms(&loaded.all, 0.99) / ms(&idle_after.all, 0.99));
-    for (at, name) in options.only.iter().enumerate() {
-        let parts = [("idle", &idle), ("loaded", &loaded), ("after", &idle_after)].map(|(part, asked)| {
-            let asked = &asked.by_question[at];
-            format!("{part} {:.2} / {:.2}", ms(asked, 0.5), ms(asked, 0.99))
+    let mut rounds = Vec::new();
+    for _ in 0..options.rounds {
+        settle();
+        let alone = write(options, &mut bodies, &mut passes, pass_ns, rate, time)?;
+        settle();
+        let idle = ask(options, &AtomicBool::new(false), time)?;
+        let ended = AtomicBool::new(false);
+        let stolen_before = stolen_ticks();
+        let (beside, loaded) = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| ask(options, &ended, time * 4));
+            let beside = write(options, &mut bodies, &mut passes, pass_ns, rate, time);
+            ended.store(true, Ordering::Relaxed);
+            (beside, asking.join().expect("the asking thread panicked"))
         });
-        let text = format!("{} ms", parts.join(", "));
-        report.text(name, text);
+        let stolen_ticks = stolen_ticks() - stolen_before;
+        rounds.push(Round { alone, idle, beside: beside?, loaded: loaded?, stolen_ticks });
     }
+    let mut report = report_of(options, &full, rate, &rounds);
     if let Some(server) = &server {
         report.figure("rss_peak_mib", server.memory().1 as f64 / 1_048_576.0);
     }
     report.print(options.json);
     Ok(())
+}
+
+fn report_of(options: &Options, full: &Written, rate: f64, rounds: &[Round]) -> Report {
+    let shape = &options.shape;
+    let mut report = Report::default();
+    let seconds = f64::from(options.rounds) * options.seconds as f64;
+    report.text("server", &options.target.name);
+    report.text("load", format!("{:?} {} x {}", shape.kind, shape.hosts, shape.steps));
+    report.figure("points_per_second_full", full.lines as f64 / full.seconds);
+    report.figure("points_per_second_wanted", rate);
+    let retries = rounds.iter().map(|round| round.alone.retries + round.beside.retries);
+    report.count("retries", full.retries + retries.sum::<u64>());
+    for (name, part) in
+        [("alone", (|round| &round.alone) as fn(&Round) -> &Written), ("beside", |round| &round.beside)]
+    {
+        let lines: u64 = rounds.iter().map(|round| part(round).lines).sum();
+        let latency_us = together(rounds.iter().map(|round| &part(round).latency_us));
+        report.figure(&format!("points_per_second_{name}"), lines as f64 / seconds);
+        report.figure(&format!("batch_ms_p50_{name}"), ms(&latency_us, 0.5));
+        report.figure(&format!("batch_ms_p99_{name}"), ms(&latency_us, 0.99));
+    }
+    for (name, part) in
+        [("idle", (|round| &round.idle) as fn(&Round) -> &Asked), ("loaded", |round| &round.loaded)]
+    {
+        let asked = together(rounds.iter().map(|round| &part(round).all));
+        report.count(&format!("queries_{name}"), asked.len());
+        report.figure(&format!("query_ms_p50_{name}"), ms(&asked, 0.5));
+        report.figure(&format!("query_ms_p99_{name}"), ms(&asked, 0.99));
+        report.figure(&format!("query_ms_max_{name}"), ms(&asked, 1.0));
+    }
+    for (at, name) in options.only.iter().enumerate() {
+        let of =
+            |part: fn(&Round) -> &Asked| together(rounds.iter().map(|round| &part(round).by_question[at]));
+        let (idle, loaded) = (of(|round| &round.idle), of(|round| &round.loaded));
+        let [idle, loaded] =
+            [idle, loaded].map(|asked| format!("{:.2} / {:.2}", ms(&asked, 0.5), ms(&asked, 0.99)));
+        report.text(name, format!("idle {idle}, loaded {loaded} ms"));
+    }
+    let each = |times: fn(&Round) -> f64| rounds.iter().map(times).collect::<Vec<_>>();
+    // In hundredths of a second of one CPU.
+    let stolen = each(|round| round.stolen_ticks as f64).iter().sum::<f64>() / seconds;
+    report.figure("stolen_percent_of_a_cpu", stolen);
+    for (name, times) in [("query", each(Round::query_p99_times)), ("batch", each(Round::batch_p99_times))] {
+        let texts: Vec<String> = times.iter().map(|times| format!("{times:.2}")).collect();
+        report.text(&format!("{name}_p99_times_of_rounds"), texts.join(" "));
+        report.figure(&format!("{name}_p99_times"), median(times));
+    }
+    report
 }
 
 /// Asks the questions in turn until `ended` or the time is over, in a thread of its own.
