@@ -202,7 +202,7 @@ fn store_setup(config: &Config, resources: &Resources, core: usize, wals: &[u64]
         wal_ids_replayed: resources::wals_replayed(core, resources.cores, wals),
         bytes: resources.core_bytes - resources.core_bytes / BODY_SHARE,
         cache_bytes_max: config.data.cache_max_memory_size.0 / cores,
-        cache_snapshot_bytes: config.data.cache_snapshot_memory_size.0 / cores,
+        cache_snapshot_bytes: config.data.cache_snapshot_memory_size.0,
         cache_cold_ns: config.data.cache_snapshot_write_cold_duration.0,
         full_cold_ns: config.data.compact_full_write_cold_duration.0,
         wal_segment_bytes: JournalOptions::preallocated().segment_bytes,

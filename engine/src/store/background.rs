@@ -32,7 +32,7 @@ const WAL_PART_MAX: (u64, u64) = (3, 4);
 /// is written and again when it is merged.
 const SPARSE_ROWS: u64 = 512;
 /// So many times the usual bytes of rows are held then.
-const SPARSE_FACTOR: u64 = 8;
+const SPARSE_FACTOR: u64 = 4;
 
 /// A merge under way.
 pub(super) struct Running<D: Disk> {
