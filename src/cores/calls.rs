@@ -76,7 +76,7 @@ pub async fn answer(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::cell::{Cell, RefCell};
     use std::future::pending;
     use std::rc::Rc;
@@ -92,7 +92,7 @@ mod tests {
 
     /// Keeps what is started.
     #[derive(Default)]
-    struct Tasks(RefCell<Vec<LocalFuture<()>>>);
+    pub struct Tasks(RefCell<Vec<LocalFuture<()>>>);
 
     impl Door for Tasks {
         fn spawn(&self, _: Priority, task: LocalFuture<()>) {

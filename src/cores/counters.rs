@@ -63,6 +63,7 @@ counters! {
     query_duration_ns: "time spent on queries",
     query_memory_bytes: "memory queries held at their peaks, added up",
     mailbox_requests: "requests sent to other cores",
+    scans_elsewhere: "scans asked of other cores",
     mailbox_full: "requests refused because another core's mailbox was full",
     continuous_queries_ok: "runs of continuous queries that went well",
     continuous_queries_failed: "runs of continuous queries that failed",

@@ -392,7 +392,7 @@ async fn drain<D: Disk>(
                 });
             }
             Letter::Scan { request, is_long, pieces, cancel } => {
-                server.run_scan(request, is_long, pieces, cancel);
+                runtime.spawn_query(is_long, server.send_scan(request, pieces, cancel));
             }
             Letter::Connection(connection) => {
                 let _ = connections.send(connection);
@@ -485,18 +485,17 @@ impl<D: Disk> Local for Rc<Server<D>> {
         Box::pin(async move { server.open_scan(request).await })
     }
 
-    fn run_scan(
+    fn send_scan(
         &self,
         request: ScanRequest,
-        is_long: bool,
         pieces: flume::Sender<Result<ScanPiece>>,
         cancel: flume::Receiver<()>,
-    ) {
+    ) -> LocalFuture<()> {
         let server = Rc::clone(self);
-        self.cores.runtime().spawn_query(is_long, async move {
+        Box::pin(async move {
             // Ends as soon as the asker has dropped its stream.
-            until_given_up(server.send_scan(request, pieces), cancel).await;
-        });
+            until_given_up(server.send_pieces(request, pieces), cancel).await;
+        })
     }
 }
 
@@ -635,7 +634,7 @@ impl<D: Disk> Server<D> {
     }
 
     /// Sends a scan's chunks on, many small ones at once.
-    async fn send_scan(&self, request: ScanRequest, pieces: flume::Sender<Result<ScanPiece>>) {
+    async fn send_pieces(&self, request: ScanRequest, pieces: flume::Sender<Result<ScanPiece>>) {
         let failed = match self.scan_into(request, &pieces).await {
             Ok(()) => return,
             Err(error) => error,

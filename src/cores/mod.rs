@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::future::poll_once;
 use tidemark_engine::index::fields::FieldDefinition;
 use tidemark_engine::model::{ShardGroupId, ShardId};
 use tidemark_engine::scan::request::{CatalogReply, CatalogRequest, ScanChunk, ScanRequest, ShardRef};
@@ -83,14 +84,13 @@ struct ScanPiece {
 trait Local {
     fn serve(&self, request: CoreRequest) -> LocalFuture<CoreReply>;
     fn scan(&self, request: ScanRequest) -> LocalFuture<Result<Box<dyn LocalScan>>>;
-    /// Runs a scan by itself until it ends or `cancel` says so, or closes.
-    fn run_scan(
+    /// A scan that sends its pieces until it ends or `cancel` says so, or closes.
+    fn send_scan(
         &self,
         request: ScanRequest,
-        is_long: bool,
         pieces: flume::Sender<Result<ScanPiece>>,
         cancel: flume::Receiver<()>,
-    );
+    ) -> LocalFuture<()>;
 }
 
 /// A scan on its own core.
@@ -415,23 +415,31 @@ impl Cores {
     /// Starts scans of several cores' shards, which then run side by side. One of this core alone is pulled.
     pub async fn scan(&self, requests: Vec<(usize, ScanRequest)>) -> Result<Vec<ScanStream>> {
         let inner = &*self.0;
+        let local = inner.local.get().ok_or(Error::Closed)?;
         let is_alone = requests.len() == 1;
         let is_long = inner.runtime.is_long_query();
-        let mut streams = Vec::with_capacity(requests.len());
+        let (mut streams, mut own) = (Vec::with_capacity(requests.len()), None);
         for (core, request) in requests {
             if core == inner.this && is_alone {
-                let scan = inner.local.get().ok_or(Error::Closed)?.scan(request).await?;
-                streams.push(ScanStream::pulled(scan));
-                continue;
+                return Ok(vec![ScanStream::pulled(local.scan(request).await?)]);
             }
-            let (stream, pieces, cancel) = ScanStream::sent(&inner.given_up);
+            let (stream, pieces, cancel) = ScanStream::sent(&inner.given_up, &inner.runtime);
             if core == inner.this {
-                inner.local.get().ok_or(Error::Closed)?.run_scan(request, is_long, pieces, cancel);
+                own = Some(local.send_scan(request, pieces, cancel));
             } else {
+                counters::add(&inner.counters.scans_elsewhere, 1);
                 let letter = Letter::Scan { request, is_long, pieces, cancel };
                 inner.mailboxes[core].send(letter).map_err(|_| Error::Closed)?;
             }
             streams.push(stream);
+        }
+        // While the others wake up. What is left of it is a task that a core which looks for their answers would hold up.
+        if let Some(mut own) = own
+            && poll_once(&mut own).await.is_none()
+        {
+            inner.runtime.spawn_query(is_long, own);
+        } else {
+            streams.iter_mut().for_each(ScanStream::expect_soon);
         }
         Ok(streams)
     }

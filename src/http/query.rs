@@ -146,7 +146,7 @@ impl Http {
         let (pieces, receiver) = flume::bounded(PIECES_AHEAD);
         let (keep_going, gone) = flume::bounded::<()>(1);
         let (executor, http) = (self.executor.clone(), Rc::clone(self));
-        self.cores.runtime().spawn(Priority::Query, async move {
+        let query = async move {
             let sink = EncodeSink {
                 encoder: Encoder::new(options),
                 pieces,
@@ -162,7 +162,9 @@ impl Http {
                 // Where they were made: their hundreds of thousands of parts are that thread's memory.
                 http.cores.runtime().offload(move || drop(statements)).await;
             }
-        });
+        };
+        let answered = receiver.clone();
+        self.cores.runtime().begin_query(query, move || !answered.is_empty()).await;
         let first = receiver.recv_async().await;
         let content_type = HeaderValue::from_static(options.format.content_type());
         match first {

@@ -35,6 +35,10 @@ const HEARTBEAT_IDLE: Duration = Duration::from_millis(250);
 /// Longer burns CPU beside other processes.
 const SPIN_BEFORE_PARK: Duration = Duration::from_micros(20);
 
+/// A query keeps its core awake so long for what another core is about to send, where nothing else goes on: the other core
+/// takes 100 to 150 µs to wake up and to answer something short.
+const AWAKE_MAX: Duration = Duration::from_micros(150);
+
 /// Registered memory for reads of one ring; there are three per core. Less is taken where the limit of locked
 /// memory asks for it.
 const IO_MEMORY_BYTES: usize = 4 << 20;
@@ -244,6 +248,57 @@ fn ticked(mut task: LocalFuture<()>, ticker: Rc<Ticker>) -> impl Future<Output =
     })
 }
 
+/// A query among the answers; when it has worked for [`SHORT_QUERY`] it goes to the queue of queries.
+struct ShortQuery {
+    task: Option<LocalFuture<()>>,
+    worked: Duration,
+    watch: Option<(Arc<WakeWatch>, Waker)>,
+    ticker: Rc<Ticker>,
+    long: TaskQueueHandle,
+}
+
+impl ShortQuery {
+    fn new(task: LocalFuture<()>, ticker: Rc<Ticker>, long: TaskQueueHandle) -> Self {
+        Self { task: Some(task), worked: Duration::ZERO, watch: None, ticker, long }
+    }
+
+    /// Ready when it is done here.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (woken, waker) = self.watch.get_or_insert_with(|| WakeWatch::over(cx.waker()));
+        let mut begun = Instant::now();
+        self.ticker.note();
+        let ends = begun + ANSWER_TURN;
+        loop {
+            let Some(running) = &mut self.task else { return Poll::Ready(()) };
+            woken.is_woken.store(false, Ordering::Relaxed);
+            let polled = running.as_mut().poll(&mut Context::from_waker(waker));
+            let now = Instant::now();
+            self.worked += now - begun;
+            begun = now;
+            if polled.is_pending() && self.worked > SHORT_QUERY {
+                if let Some(task) = self.task.take() {
+                    spawn_into(self.long, ticked(task, Rc::clone(&self.ticker)));
+                }
+                return Poll::Ready(());
+            }
+            // It gave way to others, but its turn is longer.
+            if polled.is_ready() || now > ends || !woken.is_woken.load(Ordering::Relaxed) {
+                return polled;
+            }
+        }
+    }
+
+    /// As a task of its own. Whatever woke it before wakes another task, so that it begins by being asked.
+    fn guarded(mut self, ticker: Rc<Ticker>) -> impl Future<Output = ()> {
+        self.watch = None;
+        poll_fn(move |cx| {
+            let polled = self.poll(cx);
+            ticker.guard();
+            polled
+        })
+    }
+}
+
 fn spawn_into(queue: TaskQueueHandle, task: impl Future<Output = ()> + 'static) {
     glommio::spawn_local_into(task, queue).expect("a core's queues live as long as the core").detach();
 }
@@ -261,37 +316,10 @@ impl Core {
         Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
     }
 
-    /// Starts a query among the answers; when it has worked for [`SHORT_QUERY`] it goes to the queue of queries.
+    /// Starts a query among the answers.
     fn spawn_query(&self, task: LocalFuture<()>, ticker: Rc<Ticker>) {
-        let (mut task, mut worked) = (Some(task), Duration::ZERO);
-        let mut watch: Option<(Arc<WakeWatch>, Waker)> = None;
-        let long = self.queue(Priority::Query);
-        let short = poll_fn(move |cx| {
-            let (woken, waker) = watch.get_or_insert_with(|| WakeWatch::over(cx.waker()));
-            let mut begun = Instant::now();
-            ticker.note();
-            let ends = begun + ANSWER_TURN;
-            loop {
-                let Some(running) = &mut task else { return Poll::Ready(()) };
-                woken.is_woken.store(false, Ordering::Relaxed);
-                let polled = running.as_mut().poll(&mut Context::from_waker(waker));
-                let now = Instant::now();
-                worked += now - begun;
-                begun = now;
-                if polled.is_pending() && worked > SHORT_QUERY {
-                    if let Some(task) = task.take() {
-                        spawn_into(long, ticked(task, Rc::clone(&ticker)));
-                    }
-                    return Poll::Ready(());
-                }
-                // It gave way to others, but its turn is longer.
-                if polled.is_ready() || now > ends || !woken.is_woken.load(Ordering::Relaxed) {
-                    ticker.guard();
-                    return polled;
-                }
-            }
-        });
-        spawn_into(self.queue(Priority::Answer), short);
+        let query = ShortQuery::new(task, Rc::clone(&ticker), self.queue(Priority::Query));
+        spawn_into(self.queue(Priority::Answer), query.guarded(ticker));
     }
 
     fn queue(&self, priority: Priority) -> TaskQueueHandle {
@@ -331,6 +359,34 @@ impl Door for Core {
 
     fn spawn_long_query(&self, task: LocalFuture<()>) {
         spawn_into(self.queue(Priority::Query), ticked(task, Rc::clone(&self.tickers[0])));
+    }
+
+    fn begin_query(&self, task: LocalFuture<()>, is_enough: Box<dyn Fn() -> bool>) -> LocalFuture<()> {
+        let (answers, ticker) = (self.queue(Priority::Answer), Rc::clone(&self.tickers[0]));
+        if glommio::executor().current_task_queue() != answers {
+            // A connection on its way there.
+            self.spawn_query(task, ticker);
+            return Box::pin(std::future::ready(()));
+        }
+        let mut query = Some(ShortQuery::new(task, Rc::clone(&ticker), self.queue(Priority::Query)));
+        Box::pin(poll_fn(move |cx| {
+            let Some(running) = &mut query else { return Poll::Ready(()) };
+            if running.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !is_enough() {
+                return Poll::Pending;
+            }
+            if let Some(query) = query.take() {
+                spawn_into(answers, query.guarded(Rc::clone(&ticker)));
+            }
+            Poll::Ready(())
+        }))
+    }
+
+    fn awake_max(&self) -> Duration {
+        let others = &self.tickers[1];
+        if others.is_quick.get() || self.is_long_query() { Duration::ZERO } else { AWAKE_MAX }
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<()> {
@@ -472,6 +528,63 @@ mod tests {
         let found = core.expect("started").join().expect("ended");
         assert_eq!(found, Some((true, false, 21)));
         assert!(other.join().expect("no panic").is_ok());
+    }
+
+    #[test]
+    fn a_query_begins_in_its_connection_and_goes_on_by_itself_when_there_is_enough_of_its_answer() {
+        let core = start_core(0, None, IO_MEMORY_BYTES, 1, move |runtime| async move {
+            let core = runtime.clone();
+            let (answer, found) = flume::unbounded();
+            let connection = Rc::new(Cell::new(Priority::Answer));
+            runtime.spawn_moving(connection, async move {
+                let queue = || glommio::executor().current_task_queue();
+                let own = queue();
+                let done = Rc::new(Cell::new(false));
+                let is_done = Rc::clone(&done);
+                core.begin_query(async move { is_done.set(true) }, || false).await;
+                assert!(done.get(), "it needs no task of its own");
+                let (pieces, received) = flume::unbounded();
+                let first = received.clone();
+                let query = async move {
+                    work(SHORT_QUERY / 4).await;
+                    let _ = pieces.send(queue() == own);
+                    work(SHORT_QUERY * 2).await;
+                    let _ = pieces.send(queue() == own);
+                };
+                core.begin_query(query, move || !first.is_empty()).await;
+                let pieces =
+                    [received.try_recv().ok(), received.try_recv().ok(), received.recv_async().await.ok()];
+                let _ = answer.send(pieces);
+            });
+            found.recv_async().await.ok()
+        });
+        let found = core.expect("started").join().expect("ended");
+        assert_eq!(found, Some([Some(true), None, Some(false)]));
+    }
+
+    #[test]
+    fn what_another_core_sends_is_received_also_when_it_takes_longer_than_the_core_stays_awake() {
+        let (ask, asked) = flume::bounded(1);
+        let (answer, answered) = flume::bounded(1);
+        let core = start_core(0, None, IO_MEMORY_BYTES, 1, move |runtime| async move {
+            let mut heard = Vec::new();
+            for wait in [Duration::ZERO, AWAKE_MAX / 2, AWAKE_MAX * 20] {
+                let _ = ask.send(wait);
+                heard.push(runtime.received_soon(&answered).await);
+            }
+            drop(ask);
+            heard.push(runtime.received_soon(&answered).await);
+            heard
+        });
+        let other = std::thread::spawn(move || {
+            for wait in asked {
+                std::thread::sleep(wait);
+                let _ = answer.send(wait);
+            }
+        });
+        let found = core.expect("started").join().expect("ended");
+        assert_eq!(found, [Some(Duration::ZERO), Some(AWAKE_MAX / 2), Some(AWAKE_MAX * 20), None]);
+        other.join().expect("no panic");
     }
 
     #[test]

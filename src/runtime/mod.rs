@@ -61,6 +61,16 @@ pub trait Door {
     fn spawn_long_query(&self, task: LocalFuture<()>) {
         self.spawn(Priority::Query, task);
     }
+    /// Begins a query in the running task; what is left of it when `is_enough` goes on as a task of its own.
+    fn begin_query(&self, task: LocalFuture<()>, is_enough: Box<dyn Fn() -> bool>) -> LocalFuture<()> {
+        let _ = is_enough;
+        self.spawn(Priority::Query, task);
+        Box::pin(std::future::ready(()))
+    }
+    /// How long the running task may keep the core awake for what another core is about to send.
+    fn awake_max(&self) -> Duration {
+        Duration::ZERO
+    }
     fn sleep(&self, time: Duration) -> LocalFuture<()>;
     fn wall_ns(&self) -> i64;
     fn monotonic_ns(&self) -> u64;
@@ -94,6 +104,29 @@ impl Runtime {
             true => self.0.spawn_long_query(Box::pin(task)),
             false => self.spawn(Priority::Query, task),
         }
+    }
+
+    /// Works for a query within the running task, a connection that waits for its answer, until it is done, has worked for
+    /// long, or `is_enough`; what is left of it then goes on as a task of its own. Most queries end here.
+    pub async fn begin_query(
+        &self,
+        task: impl Future<Output = ()> + 'static,
+        is_enough: impl Fn() -> bool + 'static,
+    ) {
+        self.0.begin_query(Box::pin(task), Box::new(is_enough)).await;
+    }
+
+    /// What another core is about to send; `None`: it is gone. A core that has nothing else to do looks for it for a while:
+    /// to sleep and to be woken takes as long as a short query.
+    pub async fn received_soon<T>(&self, receiver: &flume::Receiver<T>) -> Option<T> {
+        let awake_max = self.0.awake_max();
+        if !awake_max.is_zero() {
+            let ends_ns = self.monotonic_ns() + awake_max.as_nanos() as u64;
+            while receiver.is_empty() && !receiver.is_disconnected() && self.monotonic_ns() < ends_ns {
+                futures_lite::future::yield_now().await;
+            }
+        }
+        receiver.recv_async().await.ok()
     }
 
     /// Starts a task that goes to another queue when `place` says so.

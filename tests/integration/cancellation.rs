@@ -2,12 +2,9 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::{Client, Node, encode};
-
-/// An end comes within this: a quarter of a second by design, the rest is for machines that are busy with other tests.
-const END_WITHIN: Duration = Duration::from_secs(15);
+use crate::support::{Client, Node, encode, wait_until};
 
 /// A query has come to its phase after this.
 const INTO_THE_PHASE: Duration = Duration::from_millis(300);
@@ -93,15 +90,6 @@ fn running(client: &Client) -> Vec<u64> {
     let rows = json["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
     let others = rows.iter().filter(|row| row[1] != "SHOW QUERIES");
     others.filter_map(|row| row[0].as_u64()).collect()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < END_WITHIN, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    begun.elapsed()
 }
 
 fn is_idle(node: &Node) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use statements::{ENDLESS, data, hostile};
 
-use crate::support::{Client, Node};
+use crate::support::{Client, Node, wait_until};
 
 /// What the node may take, and how long a query.
 const LIMITS: &str = "[engine]\nmemory = \"512m\"\n[coordinator]\nquery-timeout = \"3s\"\n";
@@ -90,14 +90,6 @@ fn running(client: &Client, text: &str) -> Option<u64> {
     let json: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     let rows = json["results"][0]["series"][0]["values"].as_array()?.clone();
     rows.iter().find(|row| row[1].as_str().is_some_and(|query| query.contains(text)))?[0].as_u64()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < ANSWER_WITHIN, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Answers of InfluxDB that are easily got wrong, as influxd 1.6.7 gave them.
 
-use crate::support::Node;
+use crate::support::{Node, wait_until};
 
 const LINES: &str = "\
 cpu,dc=x,host=a f=4,i=7i,s=\"s0\" 0\n\
@@ -291,4 +291,47 @@ fn an_estimate_tells_what_a_select_would_read_before_anything_runs() {
     assert!(estimate("SELECT mean(v) FROM m WHERE time > 100d").contains(&"series: 0".to_owned()));
     let wrong = client.query("db", "EXPLAIN ESTIMATE SELECT mean(v), v FROM m");
     assert!(wrong.contains("mixing aggregate and non-aggregate queries is not supported"), "{wrong}");
+}
+
+#[test]
+fn of_one_series_the_core_that_has_it_is_asked_alone_and_a_new_one_is_seen_at_once() {
+    const HOSTS: usize = 12;
+    let node = Node::start("[engine]\ncores = 3\n");
+    let client = node.client();
+    client.query("", "CREATE DATABASE db");
+    let elsewhere = || -> u64 {
+        let metrics = client.request("GET", "/metrics", &[], b"").body;
+        let lines = metrics.lines().filter(|line| line.starts_with("tidemark_scans_elsewhere"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    let write = |host: usize| {
+        assert_eq!(client.write("db=db", &format!("m,h=h{host},dc=x v={host} 1\n")).status, 204);
+    };
+    let sees = |condition: &str, wanted: &str| {
+        let answer = client.query("db", &format!("SELECT v FROM m WHERE {condition}"));
+        let found = answer.matches("],[").count() + usize::from(answer.contains("[["));
+        assert_eq!(found.to_string(), wanted, "{condition}: {answer}");
+    };
+    let scans_of_each = || {
+        let before = elsewhere();
+        (0..HOSTS).for_each(|host| sees(&format!("h = 'h{host}'"), "1"));
+        elsewhere() - before
+    };
+    for host in 0..HOSTS {
+        write(host);
+        // Whatever was found out by the questions before.
+        sees(&format!("h = 'h{host}'"), "1");
+        sees(&format!("h = 'h{}'", host + 1), "0");
+        sees("dc = 'x'", &(host + 1).to_string());
+    }
+    // Two of three cores are elsewhere; only one of all has the series.
+    wait_until("it is known where series are", || scans_of_each() <= HOSTS as u64);
+    sees("h = 'h0' OR h = 'h1' OR h = 'h2' AND dc = 'x'", "3");
+    sees("h != 'h0'", &(HOSTS - 1).to_string());
+    sees("h =~ /h1$/ AND dc = 'x'", "1");
+    sees("none = ''", &HOSTS.to_string());
+    client.query("db", "DROP SERIES WHERE h = 'h3'");
+    sees("h = 'h3'", "0");
+    write(3);
+    sees("h = 'h3'", "1");
 }
