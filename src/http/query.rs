@@ -4,6 +4,7 @@
 //! it fills a buffer is sent whole. A client that goes ends the query: the connection drops the answer, which drops
 //! what keeps the query going.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -65,12 +66,12 @@ impl Http {
         head: &Head,
         body: RequestBody,
     ) -> Result<Response<Answer>, ApiError> {
-        let mut parameters = head.parameters.clone();
+        let mut parameters = Cow::Borrowed(&head.parameters);
         if head.parts.method == Method::POST
             && let Some(form) = self.form(head, body).await?
         {
             let _ = head.form.set(form.clone());
-            parameters.prepend(form);
+            parameters.to_mut().prepend(form);
         }
         let user = match self.config.http.auth_enabled {
             false => None,

@@ -41,6 +41,7 @@ pub enum Standing {
 }
 
 struct Running {
+    /// Empty until the query first waits.
     text: String,
     database: String,
     started_ns: u64,
@@ -64,6 +65,13 @@ impl Tracked {
     pub fn id(&self) -> u64 {
         self.id
     }
+
+    /// Says what lists show of the query. Nobody can ask before it first waits.
+    pub fn name(&self, text: String) {
+        if let Some(query) = self.inner.running.borrow_mut().get_mut(&self.id) {
+            query.text = text;
+        }
+    }
 }
 
 impl Tracker {
@@ -82,7 +90,6 @@ impl Tracker {
     /// Begins a query, unless there are too many.
     pub fn begin(
         &self,
-        text: String,
         database: &str,
         control: Control,
         now_ns: u64,
@@ -101,7 +108,8 @@ impl Tracker {
         }
         let id = inner.next.get();
         inner.next.set(id + inner.step);
-        let query = Running { text, database: database.to_owned(), started_ns: now_ns, control };
+        let (text, database) = (String::new(), database.to_owned());
+        let query = Running { text, database, started_ns: now_ns, control };
         inner.running.borrow_mut().insert(id, query);
         inner.counts.add(inner.core, 1);
         Ok(Tracked { inner: Rc::clone(inner), id })
@@ -148,11 +156,13 @@ mod tests {
     fn a_query_is_listed_killed_once_and_gone_when_it_ends() {
         let tracker = Tracker::new(1, Gauges::new(3), 0);
         let control = Control::new(Limits::default());
-        let first = tracker.begin("SELECT 1".into(), "db", control.clone(), 10, Standing::Usual).unwrap();
+        let first = tracker.begin("db", control.clone(), 10, Standing::Usual).unwrap();
+        first.name("SELECT 1".to_owned());
         let other = Control::new(Limits::default());
-        let second = tracker.begin("SELECT 2".into(), "db", other, 20, Standing::Usual).unwrap();
+        let second = tracker.begin("db", other, 20, Standing::Usual).unwrap();
         assert_eq!((first.id(), second.id()), (2, 5));
-        assert_eq!(tracker.list(15)[0].duration_ns, 5);
+        let listed = &tracker.list(15)[0];
+        assert_eq!((listed.text.as_str(), listed.duration_ns), ("SELECT 1", 5));
         assert_eq!(tracker.kill(2), KillOutcome::Killed);
         assert!(control.is_ended());
         assert_eq!(tracker.kill(2), KillOutcome::AlreadyKilled);
@@ -165,9 +175,8 @@ mod tests {
     fn beyond_the_limit_of_the_node_there_is_a_place_for_an_administrator_and_looking_is_free() {
         let counts = Gauges::new(2);
         let trackers = [Tracker::new(0, counts.clone(), 2), Tracker::new(1, counts, 2)];
-        let begin = |core: usize, standing| {
-            trackers[core].begin(String::new(), "", Control::new(Limits::default()), 0, standing)
-        };
+        let begin =
+            |core: usize, standing| trackers[core].begin("", Control::new(Limits::default()), 0, standing);
         let held = [begin(0, Standing::Usual).unwrap(), begin(1, Standing::Usual).unwrap()];
         let refused = "max-concurrent-queries limit exceeded(2, 2)";
         assert!(begin(1, Standing::Usual).is_err_and(|error| error.to_string() == refused));

@@ -3,25 +3,27 @@
 //! Known defects of this glommio are worked around here.
 //!
 //! * An executor goes to sleep although a task could run when a turn is over before it began (the machine let another
-//!   process run, and the turn's timer rang meanwhile). Timers end such a sleep: [`GUARD`] after a turn that was used up,
-//!   [`QUERY_TICK`] and [`TICK`] while there is work now and then, [`HEARTBEAT`] always.
+//!   process run, and the turn's timer rang meanwhile). Timers end such a sleep: those of [`ticker`] after a turn that was
+//!   used up and while there is work now and then, [`HEARTBEAT`] always.
 //! * A queue that becomes busy anew is given the least virtual time of all, and every event of a socket ends the turn at
-//!   hand. Writes that come in small pieces so leave queries less than their share; a short query therefore keeps its turn
-//!   for [`ANSWER_TURN`].
+//!   hand. Writes that come in small pieces so leave queries less than their share; a [`short_query`] therefore keeps its turn for
+//!   longer.
 //! * A panic in a task would leave a core half alive; panics abort the process instead.
+
+mod short_query;
+mod ticker;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
-use tidemark_engine::disk::uring::is_writing;
 use tidemark_engine::pace::ask_whether_a_turn_is_over;
 
+use self::short_query::ShortQuery;
+use self::ticker::{Ticker, ticked};
 use super::host::step_behind_cores;
 use super::{Door, LocalFuture, Priority, Runtime};
 
@@ -50,32 +52,9 @@ const IO_MEMORY_BYTES_MIN: usize = 512 << 10;
 const ANSWER_LOOKS: Duration = Duration::from_micros(150);
 const QUERY_LOOKS: Duration = Duration::from_micros(100);
 
-/// While queries work a timer rings this often, and for so long afterwards (they wait for other cores): beside other work
-/// at the same pace, on a core that is idle otherwise ever less often.
-const QUERY_TICK: Duration = Duration::from_micros(250);
-const QUERY_TICK_IDLE_MAX: Duration = Duration::from_millis(10);
-
-/// A query that has worked this long on a core stands behind those that have not.
-const SHORT_QUERY: Duration = Duration::from_millis(4);
-
-/// A short query that gave way, and could go on, does so until it has worked this long in a row.
-const ANSWER_TURN: Duration = Duration::from_micros(750);
-
-/// After a turn that was used up a timer rings once.
-const GUARD: Duration = Duration::from_micros(200);
-
-/// The same for all other work. At 5 ms (and 100 ms in the background) a message between busy cores waited for most of
+/// How long a core works for anything else before it looks. At 5 ms (and 100 ms in the background) a message between busy cores waited for most of
 /// a write's and a query's time.
 const TURN: Duration = Duration::from_micros(500);
-
-/// What an offer of the processor took, so many times as long there is no other: beside queries offers cost a quarter of
-/// the time at most, beside other work a tenth.
-const QUERY_OFFER_PAUSE: u32 = 3;
-const OFFER_PAUSE: u32 = 10;
-
-/// The timer beside all other work. Every sleep has all cores pass a memory barrier: at 1 ms it cost small writes 8 %.
-const TICK: Duration = Duration::from_millis(10);
-const TICK_IDLE_MAX: Duration = Duration::from_millis(20);
 
 /// Shares of a core's time when all queues are busy, and how long a turn of theirs may be.
 ///
@@ -101,202 +80,6 @@ struct Core {
     random: Cell<u64>,
     /// Beside queries, and beside other work.
     tickers: [Rc<Ticker>; 2],
-}
-
-/// A timer that rings until no work was noted for some time.
-struct Ticker {
-    queue: TaskQueueHandle,
-    every: Duration,
-    /// How long it rings without work.
-    idle_max: Duration,
-    idle: Cell<Duration>,
-    /// Whether it rings at its pace.
-    is_quick: Cell<bool>,
-    /// While this one rings at its pace, so does it.
-    beside: Option<Rc<Self>>,
-    /// How often it was started; what was started before the last time ends.
-    starts: Cell<u64>,
-    /// Whether another ring is due: the turn is over, and not all of it may have been done.
-    is_guarded: Cell<bool>,
-    courtesy: Courtesy,
-    /// Also when no write of this core is under way.
-    always_offers: bool,
-}
-
-/// Offers this core's processor to other threads, within bounds.
-///
-/// A thread of the kernel has little to do and gives it back at once. Another program that wants all it can get would
-/// keep it for a whole slice of the kernel's scheduler each time: after an offer that took long there is none for
-/// `pause` times as long.
-struct Courtesy {
-    pause: u32,
-    next: Cell<Option<Instant>>,
-}
-
-impl Courtesy {
-    fn offer(&self) {
-        let begun = Instant::now();
-        if self.next.get().is_none_or(|next| next <= begun) {
-            std::thread::yield_now();
-            let ended = Instant::now();
-            self.next.set(Some(ended + (ended - begun) * self.pause));
-        }
-    }
-}
-
-impl Ticker {
-    /// Of queries, beside that of all other work.
-    fn of_queries(queue: TaskQueueHandle, others: &Rc<Self>) -> Rc<Self> {
-        let beside = Some(Rc::clone(others));
-        let ticker = Self::new(queue, QUERY_TICK, QUERY_TICK_IDLE_MAX, QUERY_OFFER_PAUSE);
-        Rc::new(Self { beside, always_offers: true, ..ticker })
-    }
-
-    /// Of all other work.
-    fn of_others(queue: TaskQueueHandle) -> Rc<Self> {
-        Rc::new(Self::new(queue, TICK, TICK_IDLE_MAX, OFFER_PAUSE))
-    }
-
-    fn new(queue: TaskQueueHandle, every: Duration, idle_max: Duration, pause: u32) -> Self {
-        let (idle, is_quick, starts, is_guarded, next) = Default::default();
-        let courtesy = Courtesy { pause, next };
-        let (beside, always_offers) = (None, false);
-        Self { queue, every, idle_max, idle, is_quick, beside, starts, is_guarded, courtesy, always_offers }
-    }
-
-    /// Before a task is polled: so often that it asks no clock.
-    fn note(self: &Rc<Self>) {
-        self.idle.set(Duration::ZERO);
-        if self.is_quick.replace(true) {
-            return;
-        }
-        let start = self.starts.get() + 1;
-        self.starts.set(start);
-        let ticker = Rc::clone(self);
-        spawn_into(self.queue, async move {
-            while ticker.starts.get() == start
-                && let Some(pause) = ticker.pause()
-            {
-                glommio::timer::sleep(pause).await;
-            }
-        });
-    }
-
-    /// Until it rings next, if it does.
-    fn pause(&self) -> Option<Duration> {
-        let idle = self.idle.get();
-        let keeps_pace = self.beside.as_ref().is_some_and(|beside| beside.is_quick.get());
-        let pause = if keeps_pace { self.every } else { self.every.max(idle / 2) };
-        self.is_quick.set(idle < self.idle_max && pause == self.every);
-        self.idle.set(idle + pause);
-        (idle < self.idle_max).then_some(pause)
-    }
-
-    /// After a task was polled.
-    fn guard(self: &Rc<Self>) {
-        if !glommio::executor().need_preempt() {
-            return;
-        }
-        // The kernel's thread that makes a write durable waits for this processor, for up to 4 ms otherwise; so does,
-        // beside a long query, a client on this machine that has a batch to send.
-        if self.always_offers || is_writing() {
-            self.courtesy.offer();
-        }
-        if self.is_guarded.replace(true) {
-            return;
-        }
-        let ticker = Rc::clone(self);
-        // In the queue that works: another one that becomes ready now would make its next turn longer.
-        spawn_into(glommio::executor().current_task_queue(), async move {
-            glommio::timer::sleep(GUARD).await;
-            ticker.is_guarded.set(false);
-        });
-    }
-}
-
-/// Passes wake-ups on, and tells of them.
-struct WakeWatch {
-    task: Waker,
-    is_woken: AtomicBool,
-}
-
-impl WakeWatch {
-    fn over(task: &Waker) -> (Arc<Self>, Waker) {
-        let watch = Arc::new(Self { task: task.clone(), is_woken: AtomicBool::new(false) });
-        (Arc::clone(&watch), watch.into())
-    }
-}
-
-impl Wake for WakeWatch {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.is_woken.store(true, Ordering::Relaxed);
-        self.task.wake_by_ref();
-    }
-}
-
-/// The task, with a timer that rings while it works.
-fn ticked(mut task: LocalFuture<()>, ticker: Rc<Ticker>) -> impl Future<Output = ()> {
-    poll_fn(move |cx| {
-        ticker.note();
-        let polled = task.as_mut().poll(cx);
-        ticker.guard();
-        polled
-    })
-}
-
-/// A query among the answers; when it has worked for [`SHORT_QUERY`] it goes to the queue of queries.
-struct ShortQuery {
-    task: Option<LocalFuture<()>>,
-    worked: Duration,
-    watch: Option<(Arc<WakeWatch>, Waker)>,
-    ticker: Rc<Ticker>,
-    long: TaskQueueHandle,
-}
-
-impl ShortQuery {
-    fn new(task: LocalFuture<()>, ticker: Rc<Ticker>, long: TaskQueueHandle) -> Self {
-        Self { task: Some(task), worked: Duration::ZERO, watch: None, ticker, long }
-    }
-
-    /// Ready when it is done here.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (woken, waker) = self.watch.get_or_insert_with(|| WakeWatch::over(cx.waker()));
-        let mut begun = Instant::now();
-        self.ticker.note();
-        let ends = begun + ANSWER_TURN;
-        loop {
-            let Some(running) = &mut self.task else { return Poll::Ready(()) };
-            woken.is_woken.store(false, Ordering::Relaxed);
-            let polled = running.as_mut().poll(&mut Context::from_waker(waker));
-            let now = Instant::now();
-            self.worked += now - begun;
-            begun = now;
-            if polled.is_pending() && self.worked > SHORT_QUERY {
-                if let Some(task) = self.task.take() {
-                    spawn_into(self.long, ticked(task, Rc::clone(&self.ticker)));
-                }
-                return Poll::Ready(());
-            }
-            // It gave way to others, but its turn is longer.
-            if polled.is_ready() || now > ends || !woken.is_woken.load(Ordering::Relaxed) {
-                return polled;
-            }
-        }
-    }
-
-    /// As a task of its own. Whatever woke it before wakes another task, so that it begins by being asked.
-    fn guarded(mut self, ticker: Rc<Ticker>) -> impl Future<Output = ()> {
-        self.watch = None;
-        poll_fn(move |cx| {
-            let polled = self.poll(cx);
-            ticker.guard();
-            polled
-        })
-    }
 }
 
 fn spawn_into(queue: TaskQueueHandle, task: impl Future<Output = ()> + 'static) {
@@ -476,6 +259,7 @@ impl<T: Send + 'static> CoreThread<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::short_query::SHORT_QUERY;
     use super::*;
 
     /// Works for some time in small pieces.
@@ -488,23 +272,6 @@ mod tests {
             }
             futures_lite::future::yield_now().await;
         }
-    }
-
-    #[test]
-    fn without_work_a_timer_rings_ever_less_often_unless_other_work_goes_on_beside() {
-        let others = Ticker::of_others(TaskQueueHandle::default());
-        let queries = Ticker::of_queries(TaskQueueHandle::default(), &others);
-        let pauses = || {
-            queries.idle.set(Duration::ZERO);
-            std::iter::from_fn(|| queries.pause()).collect::<Vec<_>>()
-        };
-        let alone = pauses();
-        assert!(alone.is_sorted() && alone.starts_with(&[QUERY_TICK; 3]), "{alone:?}");
-        assert!(alone.len() < 12 && alone.iter().sum::<Duration>() >= QUERY_TICK_IDLE_MAX, "{alone:?}");
-        others.is_quick.set(true);
-        assert_eq!(pauses(), vec![QUERY_TICK; 40]);
-        assert_eq!(std::iter::from_fn(|| others.pause()).collect::<Vec<_>>(), [TICK; 2]);
-        assert!(!others.is_quick.get() && !queries.is_quick.get());
     }
 
     #[test]

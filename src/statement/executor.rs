@@ -4,7 +4,8 @@
 //! [`execute`](super::execute) → pieces into the sink.
 
 use std::fmt::{self, Write as _};
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -63,6 +64,21 @@ struct Inner {
 /// The work, or the error of the query's end from outside, whichever is first.
 async fn until_ended(control: &Control, run: impl Future<Output = Result<()>>) -> Result<()> {
     futures_lite::future::or(run, async { Err(control.ended().await) }).await
+}
+
+/// A future, and what is done when it first waits. Short queries never do.
+async fn at_first_wait<T>(run: impl Future<Output = T>, first: impl FnOnce()) -> T {
+    let (mut run, mut first) = (pin!(run), Some(first));
+    poll_fn(move |cx| {
+        let polled = run.as_mut().poll(cx);
+        if polled.is_pending()
+            && let Some(first) = first.take()
+        {
+            first();
+        }
+        polled
+    })
+    .await
 }
 
 /// What a statement that starts now has left of the time for its request.
@@ -165,14 +181,16 @@ impl Executor {
         let runtime = inner.cores.runtime();
         let control = Control::new(inner.limits);
         let started_ns = runtime.monotonic_ns();
-        let text = shown(statement);
         let standing = match statement {
             Statement::ShowQueries | Statement::KillQuery { .. } => Standing::Free,
             _ if asked.user.as_ref().is_some_and(|user| user.admin) => Standing::Administrator,
             _ => Standing::Usual,
         };
-        let _tracked =
-            inner.tracker.begin(text.clone(), &asked.database, control.clone(), started_ns, standing)?;
+        let tracked = inner.tracker.begin(&asked.database, control.clone(), started_ns, standing)?;
+        if standing == Standing::Free {
+            // It may list itself.
+            tracked.name(shown(statement));
+        }
         let counters = inner.cores.counters();
         counters::add(&counters.queries_executed, 1);
         let _active = Active::new(&counters.queries_active_now);
@@ -191,7 +209,8 @@ impl Executor {
             }
             std::future::pending().await
         };
-        let result = futures_lite::future::or(until_ended(&control, run), time).await;
+        let run = futures_lite::future::or(until_ended(&control, run), time);
+        let result = at_first_wait(run, || tracked.name(shown(statement))).await;
         // What other cores did for it and nobody waits for ends now: whoever asks next finds its memory free.
         inner.cores.given_up_are_over().await;
         let took_ns = runtime.monotonic_ns() - started_ns;
@@ -200,14 +219,17 @@ impl Executor {
         counters::add(&counters.queries_finished, 1);
         if inner.log_after.is_some_and(|after| took_ns > after.as_nanos() as u64) {
             let (took_ms, memory_bytes) = (took_ns / 1_000_000, control.peak_bytes());
-            tracing::warn!(query = %text, database = %asked.database, took_ms, memory_bytes, "slow query");
+            let query = shown(statement);
+            tracing::warn!(%query, database = %asked.database, took_ms, memory_bytes, "slow query");
         }
         match &result {
             Err(QueryError::Timeout) if inner.log_timeouts => {
-                tracing::warn!(query = %text, database = %asked.database, "query ended: it took too long");
+                let query = shown(statement);
+                tracing::warn!(%query, database = %asked.database, "query ended: it took too long");
             }
             Err(QueryError::Killed) if inner.log_kills => {
-                tracing::info!(query = %text, database = %asked.database, "query ended: it was killed");
+                let query = shown(statement);
+                tracing::info!(%query, database = %asked.database, "query ended: it was killed");
             }
             _ => {}
         }
