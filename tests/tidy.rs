@@ -22,11 +22,12 @@ const FLOORS: [&[&str]; 8] = [
 const ALLOWED: [(&str, &str); 3] = [("statement", "write"), ("statement", "query"), ("cores", "meta")];
 
 /// Files that may name the executor: the real sides of the three doors.
-const GLOMMIO: [&str; 6] = [
+const GLOMMIO: [&str; 7] = [
     "engine/src/disk/buffer.rs",
     "engine/src/disk/uring.rs",
     "net/src/socket/uring.rs",
     "src/runtime/glommio.rs",
+    "src/runtime/glommio/awake.rs",
     "src/runtime/glommio/short_query.rs",
     "src/runtime/glommio/ticker.rs",
 ];

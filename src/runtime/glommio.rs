@@ -10,11 +10,13 @@
 //!   longer.
 //! * A panic in a task would leave a core half alive; panics abort the process instead.
 
+mod awake;
 mod short_query;
 mod ticker;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 use tidemark_engine::pace::ask_whether_a_turn_is_over;
 
+use self::awake::Awake;
 use self::short_query::ShortQuery;
 use self::ticker::{Ticker, ticked};
 use super::host::step_behind_cores;
@@ -80,6 +83,7 @@ struct Core {
     random: Cell<u64>,
     /// Beside queries, and beside other work.
     tickers: [Rc<Ticker>; 2],
+    awake: Rc<Awake>,
 }
 
 fn spawn_into(queue: TaskQueueHandle, task: impl Future<Output = ()> + 'static) {
@@ -95,8 +99,9 @@ impl Core {
         });
         let queue = queues[Priority::Control as usize];
         let others = Ticker::of_others(queue);
+        let awake = Awake::new(queues[Priority::Answer as usize], Rc::clone(&others));
         let tickers = [Ticker::of_queries(queue, &others), others];
-        Self { queues, started: Instant::now(), random: Cell::new(seed), tickers }
+        Self { awake, queues, started: Instant::now(), random: Cell::new(seed), tickers }
     }
 
     /// Starts a query among the answers.
@@ -133,7 +138,17 @@ impl Door for Core {
         if priority == Priority::Query {
             return self.spawn_query(task, ticker);
         }
-        spawn_into(self.queue(priority), ticked(task, ticker));
+        let mut task = ticked(task, ticker);
+        if priority != Priority::Answer {
+            return spawn_into(self.queue(priority), task);
+        }
+        let awake = Rc::clone(&self.awake);
+        let answering = poll_fn(move |cx| {
+            let polled = pin!(&mut task).poll(cx);
+            awake.stay();
+            polled
+        });
+        spawn_into(self.queue(priority), answering);
     }
 
     fn is_long_query(&self) -> bool {
