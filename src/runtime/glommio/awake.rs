@@ -71,7 +71,7 @@ mod tests {
             assert!(awake.is_ticking.get());
             others.note();
             glommio::timer::sleep(TICK * 2).await;
-            assert!(!awake.is_ticking.get(), "its until is not over, but there is other work");
+            assert!(!awake.is_ticking.get(), "it had time left, but there is other work");
             awake.stay();
             assert!(!awake.is_ticking.get());
         });
