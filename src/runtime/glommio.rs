@@ -70,7 +70,7 @@ const TURN: Duration = Duration::from_micros(500);
 fn shares(priority: Priority) -> (Shares, Latency) {
     match priority {
         Priority::Control => (Shares::Static(1000), Latency::Matters(TURN)),
-        Priority::Ingest => (Shares::Static(700), Latency::Matters(TURN)),
+        Priority::Ingest => (Shares::Static(600), Latency::Matters(TURN)),
         Priority::Answer => (Shares::Static(1000), Latency::Matters(ANSWER_LOOKS)),
         Priority::Query => (Shares::Static(100), Latency::Matters(QUERY_LOOKS)),
         Priority::Background => (Shares::Static(100), Latency::Matters(TURN)),
