@@ -435,7 +435,7 @@ impl Cores {
         }
         // While the others wake up. What is left of it is a task that a core which looks for their answers would hold up.
         if let Some(mut own) = own
-            && poll_once(&mut own).await.is_none()
+            && (!inner.runtime.is_calm() || poll_once(&mut own).await.is_none())
         {
             inner.runtime.spawn_query(is_long, own);
         } else {

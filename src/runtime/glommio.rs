@@ -40,10 +40,6 @@ const HEARTBEAT_IDLE: Duration = Duration::from_millis(250);
 /// Longer burns CPU beside other processes.
 const SPIN_BEFORE_PARK: Duration = Duration::from_micros(20);
 
-/// A query keeps its core awake so long for what another core is about to send, where nothing else goes on: the other core
-/// takes 100 to 150 µs to wake up and to answer something short.
-const AWAKE_MAX: Duration = Duration::from_micros(150);
-
 /// Registered memory for reads of one ring; there are three per core. Less is taken where the limit of locked
 /// memory asks for it.
 const IO_MEMORY_BYTES: usize = 4 << 20;
@@ -161,8 +157,8 @@ impl Door for Core {
 
     fn begin_query(&self, task: LocalFuture<()>, is_enough: Box<dyn Fn() -> bool>) -> LocalFuture<()> {
         let (answers, ticker) = (self.queue(Priority::Answer), Rc::clone(&self.tickers[0]));
-        if glommio::executor().current_task_queue() != answers {
-            // A connection on its way there.
+        if !self.is_calm() || glommio::executor().current_task_queue() != answers {
+            // Or a connection on its way there.
             self.spawn_query(task, ticker);
             return Box::pin(std::future::ready(()));
         }
@@ -182,9 +178,8 @@ impl Door for Core {
         }))
     }
 
-    fn awake_max(&self) -> Duration {
-        let others = &self.tickers[1];
-        if others.is_quick.get() || self.is_long_query() { Duration::ZERO } else { AWAKE_MAX }
+    fn is_calm(&self) -> bool {
+        !self.tickers[1].is_quick.get() && !self.is_long_query()
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<()> {
@@ -276,6 +271,7 @@ impl<T: Send + 'static> CoreThread<T> {
 mod tests {
     use super::short_query::SHORT_QUERY;
     use super::*;
+    use crate::runtime::AWAKE_MAX;
 
     /// Works for some time in small pieces.
     async fn work(time: Duration) {

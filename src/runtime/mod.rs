@@ -19,6 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+/// A query keeps its core awake so long for what another core is about to send, where nothing else goes on: the other core
+/// takes 100 to 150 µs to wake up and to answer something short.
+pub const AWAKE_MAX: Duration = Duration::from_micros(150);
+
 /// Which of a core's queues a task stands in; each has its share of the core's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Priority {
@@ -67,9 +71,9 @@ pub trait Door {
         self.spawn(Priority::Query, task);
         Box::pin(std::future::ready(()))
     }
-    /// How long the running task may keep the core awake for what another core is about to send.
-    fn awake_max(&self) -> Duration {
-        Duration::ZERO
+    /// Whether nothing but short questions goes on.
+    fn is_calm(&self) -> bool {
+        false
     }
     fn sleep(&self, time: Duration) -> LocalFuture<()>;
     fn wall_ns(&self) -> i64;
@@ -107,7 +111,8 @@ impl Runtime {
     }
 
     /// Works for a query within the running task, a connection that waits for its answer, until it is done, has worked for
-    /// long, or `is_enough`; what is left of it then goes on as a task of its own. Most queries end here.
+    /// long, or `is_enough`; what is left of it then goes on as a task of its own. Where other work goes on it is one from
+    /// the beginning.
     pub async fn begin_query(
         &self,
         task: impl Future<Output = ()> + 'static,
@@ -116,12 +121,17 @@ impl Runtime {
         self.0.begin_query(Box::pin(task), Box::new(is_enough)).await;
     }
 
+    /// Whether nothing but short questions goes on: only then is it worth while to have no task more than needed, and to stay
+    /// awake. Beside writes and long queries each part of a query waits for its turn.
+    pub fn is_calm(&self) -> bool {
+        self.0.is_calm()
+    }
+
     /// What another core is about to send; `None`: it is gone. A core that has nothing else to do looks for it for a while:
     /// to sleep and to be woken takes as long as a short query.
     pub async fn received_soon<T>(&self, receiver: &flume::Receiver<T>) -> Option<T> {
-        let awake_max = self.0.awake_max();
-        if !awake_max.is_zero() {
-            let ends_ns = self.monotonic_ns() + awake_max.as_nanos() as u64;
+        if self.is_calm() {
+            let ends_ns = self.monotonic_ns() + AWAKE_MAX.as_nanos() as u64;
             while receiver.is_empty() && !receiver.is_disconnected() && self.monotonic_ns() < ends_ns {
                 futures_lite::future::yield_now().await;
             }
